@@ -1,0 +1,39 @@
+"""cirbench: the benchmark and codec toolchain for universal compressed image restoration (CIR).
+
+>>> import cirbench
+>>> cirbench.build("~/LIVE1", codec="vvc", qp=[37, 42, 47], out="data/live1")
+>>> manifest = cirbench.Manifest.open("data/live1")
+>>> codec = cirbench.codecs.get("jpeg")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import codecs as codecs
+    from .builder.build import build as build
+    from .errors import CirbenchError as CirbenchError
+    from .manifest import Manifest as Manifest
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "build": ("cirbench.builder.build", "build"),
+    "Manifest": ("cirbench.manifest", "Manifest"),
+    "CirbenchError": ("cirbench.errors", "CirbenchError"),
+    "codecs": ("cirbench.codecs", ""),
+}
+
+__all__ = [*_EXPORTS]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the public names on first use: ``import cirbench`` alone costs nothing."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    module, attribute = _EXPORTS[name]
+    loaded = importlib.import_module(module)
+    return getattr(loaded, attribute) if attribute else loaded

@@ -1,0 +1,22 @@
+"""Errors a user can act on.
+
+Everything raised for bad input, a missing encoder or a full disk is a :class:`CirbenchError`
+whose text is one sentence naming what is wrong and what to do. The CLI prints that sentence
+and exits non-zero; any other exception is a bug and keeps its traceback.
+"""
+
+
+class CirbenchError(Exception):
+    """Bad input or a missing requirement: one clear sentence, no traceback."""
+
+
+class InputError(CirbenchError):
+    """A source image that cannot be used; becomes one error row, the rest goes on."""
+
+
+class CodecError(CirbenchError):
+    """An encoder or decoder failed on one image, or its bitstream is not what was asked for."""
+
+
+class UnavailableError(CirbenchError):
+    """A codec, encoder or weight file is not on this machine; says how to get it."""
