@@ -1,0 +1,235 @@
+"""HEVC, VVC and AVC, one intra picture: x265, VVenC and x264 through ffmpeg, decoded by PyAV.
+
+ffmpeg comes with imageio-ffmpeg (``IMAGEIO_FFMPEG_EXE`` names another one). Raw planes go in
+through a pipe and the elementary stream comes out of one. The encoder options
+below make the slice QP equal the level; see docs/codecs.md for what the obvious options give.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import av
+import av.error
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import color
+from ..errors import CodecError, UnavailableError
+from .base import RGB, Encoded, Probe, Settings
+from .bitstream import FFMPEG_NAMES
+
+MIN_SIDE = 16
+"""x265 and VVenC refuse 8x8 and take 16x16 (found by trying); smaller images are padded."""
+
+
+_OUTPUT = "pipe:{out}"
+_STRIP_SEI = "filter_units=remove_types=6"
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """How to call one encoder: its codec, ffmpeg's name and options; ``{qp}`` is the level."""
+
+    codec: str
+    library: str
+    options: dict[str, str]
+    version: str  # pattern of the version in what ffmpeg prints
+
+
+_ENCODERS = {
+    # ipratio=1: x265 and x264 lower the QP of I pictures by 3 otherwise; aq-mode=0: one QP for
+    # the whole picture. Psychovisual tuning costs 4-5 % of the bits at equal PSNR, and x264's also
+    # lowers the chroma QP by 2: off. info=0 and the removal of SEI keep text out of the stream.
+    "x265": _Encoder(
+        "hevc",
+        "libx265",
+        {
+            "x265-params": "qp={qp}:ipratio=1:aq-mode=0:cutree=0:psy-rd=0:psy-rdoq=0:keyint=1"
+            ":info=0:pools=none:frame-threads=1:range=full:colorprim=bt709:transfer=iec61966-2-1"
+            ":colormatrix=bt709:chromaloc=1:log-level={log}"
+        },
+        r"HEVC encoder version (\S+)",
+    ),
+    "x264": _Encoder(
+        "avc",
+        "libx264",
+        {
+            "x264-params": "qp={qp}:ipratio=1:aq-mode=0:no-psy=1:keyint=1:threads=1:fullrange=on"
+            ":colorprim=bt709:transfer=iec61966-2-1:colormatrix=bt709:chromaloc=1",
+            "bsf:v": _STRIP_SEI,
+        },
+        r"x264 - (core \d+)",
+    ),
+    # qpa=0: perceptual QP adaptation moves the QP; intraqpoffset=0: so does its I-picture offset.
+    "vvenc": _Encoder(
+        "vvc",
+        "libvvenc",
+        {"qp": "{qp}", "qpa": "0", "vvenc-params": "intraqpoffset=0"},
+        r"libvvenc version: (\S+)",
+    ),
+}
+
+
+def encode(rgb: RGB, level: int | str, settings: Settings) -> Encoded:
+    """One intra picture at slice QP ``level``; any size from 1x1 up (padded by edge repetition).
+
+    Raises CodecError with the encoder's own message when it fails.
+    """
+    color.check(settings)
+    padded = color.pad(rgb, MIN_SIDE)
+    planes = color.rgb_to_planes(
+        padded, settings["chroma"], settings["bit_depth"], settings["conversion"]
+    )
+    height, width = planes[0].shape
+    command, args = _command(settings, level, (width, height), "error")
+    bitstream, printed, status = _run(command, _raw(planes))
+    if status or not bitstream:
+        lines = printed.strip().splitlines() or ["it printed nothing"]
+        raise CodecError(f"{settings['encoder']} failed: {re.sub(r'0x[0-9a-f]+', '', lines[0])}")
+    return Encoded(bitstream, args)
+
+
+def _run(command: Sequence[str], raw: bytes) -> tuple[bytes, str, int]:
+    """(bitstream, what was printed, exit status) of an ffmpeg command that writes to ``{out}``.
+
+    The bitstream has a pipe of its own: libvvenc prints warnings to standard output, where they
+    would end up inside the last NAL unit.
+    """
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as bitstream, tempfile.TemporaryFile() as log:
+        try:
+            process = subprocess.Popen(
+                [part.format(out=writer) if part == _OUTPUT else part for part in command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=(writer,),
+            )
+        finally:
+            os.close(writer)
+        with process:
+            assert process.stdin is not None
+            with suppress(BrokenPipeError), process.stdin as pipe:  # it died: its log says why
+                pipe.write(raw)
+            data = bitstream.read()
+        log.seek(0)
+        return data, log.read().decode(errors="replace"), process.returncode
+
+
+def _raw(planes: color.Planes) -> bytes:
+    return b"".join(np.ascontiguousarray(plane).data for plane in planes)
+
+
+def _command(
+    settings: Settings, level: int | str, size: tuple[int, int], loglevel: str
+) -> tuple[list[str], str]:
+    """(whole ffmpeg command, the encoder's part of it as text for the manifest)."""
+    encoder = _ENCODERS[settings["encoder"]]
+    depth = settings["bit_depth"]
+    pixels = f"yuv{settings['chroma']}p" + ("" if depth == 8 else f"{depth}le")
+    # x264 counts QP from 0 at any depth, the standard from -6 * (depth - 8).
+    qp = int(level) + (6 * (depth - 8) if encoder.library == "libx264" else 0)
+    options = {key: text.format(qp=qp, log=loglevel) for key, text in encoder.options.items()}
+    stream = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt=pixels, video_size=size, framerate=1)
+    output = stream.output(
+        _OUTPUT,
+        format=FFMPEG_NAMES[encoder.codec],
+        **{"c:v": encoder.library, "preset": settings["preset"], "threads": settings["threads"]},
+        **options,
+    ).global_args("-hide_banner", "-loglevel", loglevel)
+    command: list[str] = output.compile(cmd=_ffmpeg())
+    shown = " ".join(f"-{key} {value}" for key, value in options.items())
+    args = f"-c:v {encoder.library} -pix_fmt {pixels} -preset {settings['preset']} {shown}"
+    return command, args
+
+
+@cache
+def _ffmpeg() -> str:
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise UnavailableError(
+            "no ffmpeg here: reinstall imageio-ffmpeg from a wheel, or set IMAGEIO_FFMPEG_EXE"
+        ) from error
+
+
+def decode(bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
+    """Pixels of an elementary stream, padding cropped away. Raises CodecError."""
+    codec = _ENCODERS[settings["encoder"]].codec
+    planes, depth = decode_planes(codec, bitstream)
+    if depth != settings["bit_depth"]:
+        raise CodecError(f"this {codec} bitstream has {depth} bits, not {settings['bit_depth']}")
+    rgb = color.planes_to_rgb(planes, depth, settings["conversion"])
+    return np.ascontiguousarray(rgb[: size[0], : size[1]])
+
+
+def decode_planes(codec: str, bitstream: bytes) -> tuple[color.Planes, int]:
+    """(Y'CbCr planes, bit depth) of the one picture in an ``avc``, ``hevc`` or ``vvc`` stream."""
+    context: Any = av.CodecContext.create(FFMPEG_NAMES[codec], "r")
+    # FFmpeg 8.1's VVC decoder gives wrong pixels now and then with more than one thread.
+    context.thread_count = 1
+    frames = []
+    try:
+        for packet in [*context.parse(bitstream), *context.parse(None)]:
+            frames += context.decode(packet)
+        frames += context.decode(None)
+    except av.error.FFmpegError as error:
+        raise CodecError(
+            f"FFmpeg cannot decode this {codec} bitstream ({error.strerror})"
+        ) from error
+    if len(frames) != 1:
+        raise CodecError(f"this {codec} bitstream holds {len(frames)} pictures instead of one")
+    (frame,) = frames
+    depth = frame.format.components[0].bits
+    dtype = np.dtype(np.uint8 if depth == 8 else "<u2")
+    y, cb, cr = (_samples(plane, dtype) for plane in frame.planes)
+    return (y, cb, cr), depth
+
+
+def _samples(plane: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A copy of one plane without the padding at the end of its lines."""
+    lines: NDArray[Any] = np.frombuffer(plane, dtype)
+    lines = lines.reshape(plane.height, plane.line_size // dtype.itemsize)
+    return lines[:, : plane.width].copy()
+
+
+def probe(settings: Settings) -> Probe:
+    """Version of the encoder library and of the ffmpeg that carries it."""
+    try:
+        return _probe(settings["encoder"])
+    except UnavailableError as error:
+        return Probe(False, hint=str(error))
+
+
+@cache
+def _probe(name: str) -> Probe:
+    encoder = _ENCODERS[name]
+    depth = 10 if name == "vvenc" else 8
+    settings = {"encoder": name, "preset": "faster", "chroma": "420", "bit_depth": depth}
+    command, _ = _command(settings | {"threads": 1}, 32, (MIN_SIDE, MIN_SIDE), "info")
+    command = [part for part in command if part not in ("-bsf:v", _STRIP_SEI)]  # x264: version
+    grey = bytes(MIN_SIDE * MIN_SIDE * 3 // 2 * (1 if depth == 8 else 2))
+    bitstream, printed, status = _run(command, grey)
+    printed += bitstream.decode("latin-1")
+    build = subprocess.run([_ffmpeg(), "-version"], capture_output=True, text=True, check=False)
+    release = re.search(r"ffmpeg version (\S+)", build.stdout)
+    found = re.search(encoder.version, printed)
+    if status or not release:
+        hint = (
+            f"{_ffmpeg()} has no {encoder.library}; unset IMAGEIO_FFMPEG_EXE to use another"
+        )
+        return Probe(False, hint=hint)
+    version = found[1] if found else "of unknown version"
+    decoder = f"FFmpeg {av.ffmpeg_version_info} (PyAV {av.__version__})"
+    return Probe(True, f"{encoder.library} {version} (ffmpeg {release[1]})", decoder)
