@@ -1,0 +1,1 @@
+"""The machinery of ``cirbench build``: plan -> subtract what is done -> run -> aggregate."""

@@ -1,0 +1,271 @@
+"""``cirbench build``: plan, subtract what is done, run, write the manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import joblib
+
+from .. import __version__, codecs, manifest, recipe, roots, sources
+from ..errors import CirbenchError
+from ..recipe import Task
+from ..samples import sample_source
+from ..sources import Found, Source
+from . import engine, plan, store
+from .journal import Journal
+from .row import Target
+
+HQ_MODES = ("ref", "link", "copy")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything a build needs to know; the defaults are ``cirbench build`` without arguments.
+
+    Attributes:
+        sources: collections of HQ images; empty means the sample photos.
+        tasks: what to build of each image.
+        recipe: gives tasks their kinds and numbers; recorded in the manifest.
+        out: the data set's folder.
+        store: ``png``, ``bitstream``, ``bitstream-only``; None keeps the data set's own (``png``).
+        hq: ``ref``, ``link``, ``copy``; None keeps the data set's own (``ref``).
+        jobs: rows at a time; None is one per core.
+        limit: at most so many images of each source.
+        max_failures: stop after more failed rows than this.
+        rehash: decode and hash every known image again instead of trusting size and time.
+    """
+
+    sources: Sequence[Source]
+    tasks: Sequence[Task]
+    recipe: recipe.Recipe
+    out: Path = Path("data/cir")
+    store: str | None = None
+    hq: str | None = None
+    jobs: int | None = None
+    limit: int | None = None
+    max_failures: int | None = None
+    rehash: bool = False
+
+
+@dataclass
+class Result:
+    """What a build did.
+
+    Attributes:
+        out: the data set's folder, with ``manifest.parquet`` in it.
+        made: rows made by this run.
+        skipped: rows that were there already.
+        failed: rows and images that failed in this run.
+        unavailable: why tasks of the plan were left out, by codec.
+    """
+
+    out: Path
+    made: int = 0
+    skipped: int = 0
+    failed: int = 0
+    unavailable: dict[str, str] = field(default_factory=dict)
+
+
+def build(
+    source: str | Path | Sequence[str | Path] = (),
+    *,
+    codec: str | Sequence[str] = (),
+    qp: Sequence[int] = (),
+    quality: Sequence[int] = (),
+    level: Sequence[int | str] = (),
+    recipe_name: str = "paper",
+    out: str | Path = "data/cir",
+    set_name: str | None = None,
+    split: str | None = None,
+    store_mode: str | None = None,
+    hq: str | None = None,
+    jobs: int | None = None,
+    limit: int | None = None,
+    max_failures: int | None = None,
+    rehash: bool = False,
+    **settings: object,
+) -> Result:
+    """Turn HQ photos into a verified compressed data set; the Python face of ``cirbench build``.
+
+    >>> cirbench.build("~/LIVE1", codec="vvc", qp=[37, 42, 47], out="data/live1")
+
+    Args:
+        source: folders or images (``"name=path"`` names the set); none means the sample photos.
+        codec: codec names; none means all of the recipe's.
+        qp, quality, level: operating points; none means the recipe's.
+        recipe_name: a shipped recipe or a TOML file.
+        out, store_mode, hq, jobs, limit, max_failures, rehash: see :class:`Request`.
+        set_name, split: name of the set and its split ("train", "test") instead of the defaults.
+        settings: encoder settings (``encoder``, ``preset``, ``chroma``, ``bit_depth``,
+            ``conversion``); a list of encoders is comma-separated.
+
+    Returns:
+        What was made, skipped and failed. Finished rows survive any exception or kill.
+
+    Raises:
+        CirbenchError: nothing could run, or the build had to stop.
+    """
+    chosen = recipe.load(recipe_name)
+    given = [source] if isinstance(source, (str, Path)) else list(source)
+    names = [codec] if isinstance(codec, str) else list(codec)
+    levels = {"qp": qp, "qf": quality, "": level}
+    tasks = recipe.select(
+        chosen, names, {key: [str(v) for v in values] for key, values in levels.items()}, **settings
+    )
+    request = Request(
+        parse_sources([str(item) for item in given], set_name, split),
+        tasks,
+        chosen,
+        Path(out),
+        store_mode,
+        hq,
+        jobs,
+        limit,
+        max_failures,
+        rehash,
+    )
+    return run(request)
+
+
+def parse_sources(given: Sequence[str], set_name: str | None, split: str | None) -> list[Source]:
+    """Sources from ``PATH`` or ``NAME=PATH`` texts; the sample photos when there are none."""
+    if not given:
+        return [sample_source()]
+    return sources.parse_sources(given, set_name, split)
+
+
+def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Result:
+    """Carry out a build; ``say`` gets one-line remarks. Raises CirbenchError as :func:`build`."""
+    out = request.out
+    result = Result(out)
+    tasks, versions = _available(request.tasks, result)
+    with store.lock(out), Journal(out) as journal:
+        target = Target(out, *_modes(request, journal, out), versions)
+        _check_versions(journal, versions)
+        found = find(request)
+        _remember(request, journal, out)
+        jobs = request.jobs or joblib.cpu_count()
+        changed = engine.refresh(out, found, journal, jobs, request.rehash)
+        if changed:
+            say(f"{len(changed)} photos changed since they were built: their rows are remade")
+        todo = plan.make(found, tasks, journal, engine.present(out, journal))
+        for row_id, image_split, task in todo.stale:
+            journal.update(row_id, split=image_split, kind=task.kind, task_id=task.task_id)
+        _forget_vanished(journal, found, request)
+        result.skipped = todo.done
+        try:
+            result.made, result.failed = engine.run(
+                todo, target, journal, jobs, request.max_failures
+            )
+        finally:
+            manifest.write(out, journal, __version__)
+    return result
+
+
+def find(request: Request) -> list[Found]:
+    """All images of all sources. Raises CirbenchError when there are none."""
+    found: list[Found] = []
+    for source in request.sources:
+        mine = list(islice(sources.find(source), request.limit))
+        if not mine:
+            raise CirbenchError(
+                f"{source.root} holds no images (PNG, JPEG, BMP, TIFF, WebP); give photos"
+            )
+        found += mine
+    return found
+
+
+def _available(
+    tasks: Sequence[Task], result: Result
+) -> tuple[list[Task], dict[tuple[str, str], tuple[str, str]]]:
+    """Tasks whose encoder is on this machine, and the encoders' versions."""
+    versions: dict[tuple[str, str], tuple[str, str]] = {}
+    usable = []
+    for task in tasks:
+        key = (task.codec, task.settings["encoder"])
+        if key not in versions and task.codec not in result.unavailable:
+            probe = codecs.get(task.codec).probe(task.settings)
+            if probe.available:
+                versions[key] = (probe.version, probe.decoder)
+            else:
+                result.unavailable[task.codec] = probe.hint
+        if key in versions:
+            usable.append(task)
+    if not usable:
+        raise CirbenchError("; ".join(result.unavailable.values()) or "there is nothing to build")
+    return usable, versions
+
+
+def _modes(request: Request, journal: Journal, out: Path) -> tuple[str, str]:
+    """(store, hq) of the data set; refuses to change what an earlier build chose."""
+    chosen = []
+    defaults = (("store", request.store, "png"), ("hq", request.hq, "ref"))
+    for key, wanted, default in defaults:
+        recorded = journal.meta(key)
+        if wanted and recorded and wanted != recorded:
+            raise CirbenchError(
+                f"{out} was built with --{key} {recorded}, this build says --{key} {wanted}; "
+                "choose another --out" + (" or use cirbench materialize" if key == "store" else "")
+            )
+        chosen.append(recorded or wanted or default)
+        journal.set_meta(key, chosen[-1])
+    return chosen[0], chosen[1]
+
+
+def _check_versions(journal: Journal, versions: Mapping[tuple[str, str], tuple[str, str]]) -> None:
+    """Refuse to mix rows of two versions of one encoder or decoder in one data set."""
+    for (codec, encoder), here in versions.items():
+        where = "status != 'error' AND codec = ? AND encoder = ?"
+        fields = "encoder_version, decoder_version"
+        for recorded in journal.select(fields, where, (codec, encoder)):
+            if recorded != here:
+                old, new = (" / ".join(dict.fromkeys(pair)) for pair in (recorded, here))
+                raise CirbenchError(
+                    f"the {codec} rows in {journal.path.parent} were made with {old}, this machine "
+                    f"has {new}; install that version again or choose another --out"
+                )
+            break  # all rows of one encoder agree, by this very check
+
+
+def _remember(request: Request, journal: Journal, out: Path) -> None:
+    """Record the recipe in the journal and the sources in roots.toml."""
+    entry = {
+        "name": request.recipe.name,
+        "version": request.recipe.version,
+        "sha256": request.recipe.sha256,
+    }
+    recipes = [r for r in json.loads(journal.meta("recipes", "[]")) if r != entry] + [entry]
+    recipes.sort(key=lambda r: (r["name"], r["version"], r["sha256"]))
+    journal.set_meta("recipes", json.dumps(recipes))
+    known = roots.read(out)
+    for source in request.sources:
+        if source.set == "sample":
+            continue  # found inside scikit-image, wherever that is
+        before = known.get(source.set)
+        if before and before != source.root and before.is_dir():
+            raise CirbenchError(
+                f"in {out} the set {source.set!r} is {before}; name the other folder: "
+                f"{source.set}2={source.root}"
+            )
+        known[source.set] = source.root
+    if known != roots.read(out):
+        store.write(out, roots.FILE_NAME, roots.text(known).encode())
+
+
+def _forget_vanished(journal: Journal, found: Sequence[Found], request: Request) -> None:
+    """Drop the error rows of unusable files that are no longer in their folder."""
+    if request.limit is not None:
+        return
+    there = {(image.set, image.path) for image in found}
+    sets = {image.set for image in found}
+    gone = [
+        row_id
+        for row_id, name, path in journal.select('row_id, "set", hq_path', "task IS NULL")
+        if name in sets and (name, path) not in there
+    ]
+    if gone:
+        journal.delete(gone)

@@ -1,0 +1,121 @@
+"""Run the plan: rows through joblib's workers, results into the journal, one bar on the screen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+
+import joblib
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from ..errors import CirbenchError, InputError
+from ..sources import Found
+from .journal import Journal
+from .plan import Plan, assign_names
+from .row import Result, Target, forget_images, hash_image, make
+from .store import inside
+
+
+def run(
+    plan: Plan, target: Target, journal: Journal, jobs: int, max_failures: int | None
+) -> tuple[int, int]:
+    """Make every row of the plan; returns (rows made, failed rows and unusable images).
+
+    Raises CirbenchError when files cannot be written or ``max_failures`` is reached; what was
+    finished is in the journal either way.
+    """
+    made, failed = 0, set()
+    forget_images()  # a file may have changed behind an equal size and time
+    bar = tqdm(total=len(plan), unit="row", desc="build", disable=None, file=sys.stderr)
+    work = (joblib.delayed(make)(item, target) for item in plan.work())
+    # OpenBLAS would start threads of its own under every worker.
+    with bar, threadpool_limits(1), contextlib.closing(_parallel(work, jobs)) as results:
+        for result in results:
+            if result.image is not None:
+                journal.put_image(result.image)
+            journal.add(result.row, result.replaces)
+            if result.row["status"] != "error":
+                made += 1
+            else:
+                failed.add(result.row["row_id"])
+                bar.set_postfix(failed=len(failed))
+                if max_failures is not None and len(failed) > max_failures:
+                    raise CirbenchError(
+                        f"stopped after {len(failed)} failures (--max-failures {max_failures}); "
+                        f"the last: {result.row['hq_path']}: {result.row['error']}"
+                    )
+            bar.update()
+    return made, len(failed)
+
+
+def _parallel(work: Iterable[object], jobs: int) -> Generator[Result, None, None]:
+    """Results as they come. Threads: encoders are subprocesses or release the GIL."""
+    parallel = joblib.Parallel(
+        n_jobs=jobs, backend="threading", return_as="generator_unordered", pre_dispatch="2*n_jobs"
+    )
+    results: Generator[Result, None, None] = parallel(work)
+    return results
+
+
+def refresh(
+    root: Path, found: Sequence[Found], journal: Journal, jobs: int, rehash: bool
+) -> list[str]:
+    """Hash known images again whose size or time changed (all of them with ``rehash``).
+
+    Returns the paths whose pixels changed: their old rows and files are gone.
+    """
+    known = {name: journal.images(name) for name in dict.fromkeys(i.set for i in found)}
+    names = {
+        name: assign_names([i for i in found if i.set == name], images)
+        for name, images in known.items()
+    }
+    suspects = []
+    for image in found:
+        record = known[image.set].get(image.path)
+        if record is not None and not image.problem:
+            same = (record.size, record.mtime_ns) == (image.size, image.mtime_ns)
+            if rehash or not same:
+                suspects.append(image)
+    changed = []
+    hashes = joblib.Parallel(n_jobs=jobs, backend="threading")(
+        joblib.delayed(hash_image)(image, names[image.set][image.path]) for image in suspects
+    )
+    for image, record in zip(suspects, hashes, strict=True):
+        if isinstance(record, InputError):
+            continue  # its rows fail below, one by one, and say why
+        if record.hq_sha256 != known[image.set][image.path].hq_sha256:
+            changed.append(image.path)
+        for path in journal.put_image(record):
+            inside(root, path).unlink(missing_ok=True)
+    journal.commit()
+    return changed
+
+
+def present(root: Path, journal: Journal) -> set[str]:
+    """Row ids of finished rows whose files are all there, with the right size."""
+    sizes = _sizes(root, "bitstreams") | _sizes(root, "lq")
+    fields = "row_id, bitstream_path, bitstream_bytes, lq_path"
+    return {
+        row_id
+        for row_id, coded, size, lq in journal.select(fields, "status != 'error'")
+        if sizes.get(coded) == size and (lq is None or sizes.get(lq))
+    }
+
+
+def _sizes(root: Path, top: str) -> dict[str, int]:
+    """Size of every file under ``root/top``, by path relative to ``root``."""
+    sizes: dict[str, int] = {}
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        with contextlib.suppress(FileNotFoundError), os.scandir(root / folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{folder}/{entry.name}")
+                else:
+                    sizes[f"{folder}/{entry.name}"] = entry.stat(follow_symlinks=False).st_size
+    return sizes

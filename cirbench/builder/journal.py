@@ -1,0 +1,205 @@
+"""The build's memory: every finished row, in SQLite, safe against a kill at any moment.
+
+One writer; rows are committed in batches of at most about one second of work. The parquet
+manifest is made from here, so it never has to be updated in place.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import CirbenchError
+from ..schema import COLUMNS, NAMES, SCHEMA_VERSION
+
+FILE_NAME = "journal.sqlite"
+ROW_FIELDS = (*NAMES, "encode_seconds", "decode_seconds")
+"""What the journal keeps of a row: the manifest's columns and its two timings."""
+
+_SQL_TYPES = {"str": "TEXT", "int": "INTEGER", "float": "REAL"}
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """What is known of one HQ image; valid while ``size`` and ``mtime_ns`` are the file's."""
+
+    set: str
+    path: str
+    name: str
+    size: int
+    mtime_ns: int
+    hq_sha256: str
+    width: int
+    height: int
+
+
+class Journal:
+    """The SQLite file of one data set. Use as a context manager; closing commits.
+
+    Raises CirbenchError when the file is no journal or comes from another schema version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE_NAME
+        self._work_at_risk = 0.0
+        self._committed = time.monotonic()
+        try:
+            self._db = sqlite3.connect(self.path)
+            self._create()
+        except sqlite3.DatabaseError as error:
+            raise CirbenchError(
+                f"{self.path} cannot be used as a journal ({error}); restore it, or delete it to "
+                "start this data set again"
+            ) from error
+        found = self.meta("schema_version", str(SCHEMA_VERSION))
+        if found != str(SCHEMA_VERSION):
+            raise CirbenchError(
+                f"{self.path} has schema version {found}, this cirbench reads {SCHEMA_VERSION}; "
+                "use the cirbench that made it or another --out"
+            )
+        self.set_meta("schema_version", str(SCHEMA_VERSION))
+
+    def _create(self) -> None:
+        types = {column.name: _SQL_TYPES[column.type] for column in COLUMNS}
+        columns = ", ".join(f'"{name}" {types.get(name, "REAL")}' for name in ROW_FIELDS)
+        self._db.executescript(
+            f"""
+            CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+            CREATE TABLE IF NOT EXISTS images (
+                "set" TEXT, path TEXT, name TEXT, size INTEGER, mtime_ns INTEGER,
+                hq_sha256 TEXT, width INTEGER, height INTEGER, PRIMARY KEY ("set", path)
+            ) WITHOUT ROWID;
+            CREATE TABLE IF NOT EXISTS rows ({columns}, PRIMARY KEY (row_id)) WITHOUT ROWID;
+            CREATE INDEX IF NOT EXISTS rows_by_image ON rows ("set", hq_path);
+            """
+        )
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.commit()
+        finally:
+            self._db.close()
+
+    def commit(self) -> None:
+        """Make everything so far durable. Raises CirbenchError when the disk is full."""
+        with self._writing():
+            self._db.commit()
+        self._work_at_risk, self._committed = 0.0, time.monotonic()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise CirbenchError(
+                f"{self.path} cannot be written ({error}); make room and run the same command "
+                "again: what was committed is kept"
+            ) from error
+
+    def _execute(self, sql: str, values: Iterable[Any]) -> None:
+        with self._writing():
+            self._db.execute(sql, [*values])
+
+    # -- meta ---------------------------------------------------------------------------------
+
+    def meta(self, key: str, default: str = "") -> str:
+        """A value about the whole data set."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else default
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Set a value about the whole data set."""
+        if self.meta(key) != value:
+            self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    # -- images -------------------------------------------------------------------------------
+
+    def images(self, set_name: str) -> dict[str, ImageRecord]:
+        """All known images of a set, by path."""
+        rows = self._db.execute('SELECT * FROM images WHERE "set" = ?', (set_name,))
+        return {row[1]: ImageRecord(*row) for row in rows}
+
+    def put_image(self, image: ImageRecord) -> list[str]:
+        """Remember an image; when its pixels changed, rows made from the old ones are dropped.
+
+        Returns the files of the dropped rows, relative to the data set's folder.
+        """
+        known = self._db.execute(
+            'SELECT * FROM images WHERE "set" = ? AND path = ?', (image.set, image.path)
+        ).fetchone()
+        values = tuple(vars(image).values())
+        if known == values:
+            return []
+        dropped: list[str] = []
+        if known and known[5] != image.hq_sha256:
+            old = '"set" = ? AND hq_path = ? AND hq_sha256 IS NOT ?'
+            key = (image.set, image.path, image.hq_sha256)
+            for files in self.select("lq_path, bitstream_path", old, key):
+                dropped += [path for path in files if path]
+            self._execute(f"DELETE FROM rows WHERE {old}", key)
+            self._touch()
+        self._execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        return dropped
+
+    # -- rows ---------------------------------------------------------------------------------
+
+    def add(self, row: Mapping[str, Any], replaces: str = "") -> None:
+        """Record one finished row (and drop the row ``replaces``); commits about once a second."""
+        marks = ", ".join("?" * len(ROW_FIELDS))
+        values = [row.get(name) for name in ROW_FIELDS]
+        self._execute(f"INSERT OR REPLACE INTO rows VALUES ({marks})", values)
+        if replaces:
+            self.delete([replaces])
+        self._touch()
+        self._work_at_risk += (row.get("encode_seconds") or 0) + (row.get("decode_seconds") or 0)
+        if self._work_at_risk >= 1 or time.monotonic() - self._committed >= 1:
+            self.commit()
+
+    def update(self, row_id: str, **values: Any) -> None:
+        """Change single fields of a row that exists."""
+        assignments = ", ".join(f'"{name}" = ?' for name in values)
+        self._execute(f"UPDATE rows SET {assignments} WHERE row_id = ?", (*values.values(), row_id))
+        self._touch()
+
+    def delete(self, row_ids: Iterable[str]) -> None:
+        """Forget rows (their files are gone)."""
+        for row_id in row_ids:
+            self._execute("DELETE FROM rows WHERE row_id = ?", (row_id,))
+        self._touch()
+
+    def select(self, columns: str, where: str = "", values: Iterable[Any] = ()) -> sqlite3.Cursor:
+        """Stream ``columns`` of the rows, sorted by row id."""
+        condition = f"WHERE {where}" if where else ""
+        return self._db.execute(
+            f"SELECT {columns} FROM rows {condition} ORDER BY row_id", [*values]
+        )
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """All rows as tuples of :data:`ROW_FIELDS`, sorted by row id, streamed."""
+        yield from self.select(", ".join(f'"{name}"' for name in ROW_FIELDS))
+
+    def count(self) -> int:
+        """Number of rows, failed ones included."""
+        return int(self._db.execute("SELECT count(*) FROM rows").fetchone()[0])
+
+    # -- is the parquet manifest up to date? -----------------------------------------------------
+
+    def _touch(self) -> None:
+        if self.meta("manifest_current") != "no":
+            self.set_meta("manifest_current", "no")
+
+    def manifest_is_current(self, stamp: str) -> bool:
+        """True when no row changed since the manifest with this stamp was written."""
+        return self.meta("manifest_current") == stamp
+
+    def manifest_written(self, stamp: str) -> None:
+        """Remember the manifest (its size and time as ``stamp``) that holds the present rows."""
+        self.set_meta("manifest_current", stamp)

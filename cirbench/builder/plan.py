@@ -1,0 +1,162 @@
+"""What has to be built: images x tasks, minus what the journal already has."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..recipe import Task
+from ..sources import Found
+from .journal import ImageRecord, Journal
+
+
+@dataclass(frozen=True)
+class Work:
+    """One row to make.
+
+    Attributes:
+        found: the HQ file.
+        name: its name in the data set's folders.
+        task: codec, level and settings.
+    """
+
+    found: Found
+    name: str
+    task: Task
+
+
+def digest(*parts: str) -> str:
+    """First 32 hex digits of SHA-256 over the parts, unambiguously joined."""
+    joined = b"".join(len(part.encode()).to_bytes(8, "little") + part.encode() for part in parts)
+    return hashlib.sha256(joined).hexdigest()[:32]
+
+
+def row_id(set_name: str, path: str, tile: str, hq_sha256: str, task: Task) -> str:
+    """The manifest's ``row_id``: unique per set, image, tile, pixels, task and settings."""
+    return digest(set_name, path, tile, hq_sha256, task.key, task.settings_json)
+
+
+def content_id(hq_sha256: str, task: Task) -> str:
+    """The manifest's ``content_id``: equal work has equal ids, whatever the set or file name."""
+    return digest(hq_sha256, task.key, task.settings_json)
+
+
+def image_error_id(set_name: str, path: str) -> str:
+    """Row id of the one error row of an HQ file that cannot be used."""
+    return digest(set_name, path, "unusable")
+
+
+def assign_names(found: Sequence[Found], known: Mapping[str, ImageRecord]) -> dict[str, str]:
+    """Data-set name of every image of one set, by path: no two ever share one.
+
+    ``a/x.png`` is called ``a/x``; where another file of the set would be called the same (also on
+    a file system that ignores case), the ending stays: ``a/x.jpg``. Names once given are kept.
+    """
+    names = {path: record.name for path, record in known.items()}
+    taken = {_folded(name) for name in names.values()}
+    stems = Counter(_folded(_stem(image.path)) for image in found)
+    for image in found:
+        if image.path in names:
+            continue
+        stem = _stem(image.path)
+        candidates = [stem] if stems[_folded(stem)] == 1 else []
+        candidates += [image.path, f"{image.path}-{digest(image.path)[:8]}"]
+        names[image.path] = next(name for name in candidates if _folded(name) not in taken)
+        taken.add(_folded(names[image.path]))
+    return names
+
+
+def _stem(path: str) -> str:
+    head, dot, _ = path.rpartition(".")
+    return head if dot else path
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+@dataclass
+class Plan:
+    """The rows to make and what is known of them before starting.
+
+    Attributes:
+        images: every image found, with its name in the data set.
+        tasks: what is wanted of each.
+        pending: for each image (by index) the tasks still to do.
+        done: rows that need nothing.
+        stale: row ids of finished rows whose labels (split, kind, task id) differ from the plan's.
+    """
+
+    images: list[tuple[Found, str]] = field(default_factory=list)
+    tasks: Sequence[Task] = ()
+    pending: dict[int, Sequence[Task]] = field(default_factory=dict)
+    done: int = 0
+    stale: list[tuple[str, str, Task]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return sum(len(tasks) for tasks in self.pending.values())
+
+    def work(self) -> Iterator[Work]:
+        """The rows to make, image by image, so that an image is decoded once for all its tasks."""
+        for index, tasks in self.pending.items():
+            found, name = self.images[index]
+            for task in tasks:
+                yield Work(found, name, task)
+
+
+def make(
+    found: Sequence[Found], tasks: Sequence[Task], journal: Journal, present: set[str]
+) -> Plan:
+    """Plan ``tasks`` for all images, minus finished rows whose files are there.
+
+    Args:
+        found: all images of all sources.
+        tasks: what is wanted of each image.
+        journal: what is done; images whose size or time changed count as unknown.
+        present: row ids of finished rows whose files exist in full.
+
+    Returns:
+        The plan; nothing has been written.
+    """
+    plan = Plan(tasks=tasks)
+    labels = _labels(journal)
+    for set_name in dict.fromkeys(image.set for image in found):
+        mine = [image for image in found if image.set == set_name]
+        known = journal.images(set_name)
+        names = assign_names(mine, known)
+        for image in mine:
+            index = len(plan.images)
+            plan.images.append((image, names[image.path]))
+            record = known.get(image.path)
+            if not _is_current(image, record):
+                plan.pending[index] = tasks
+                continue
+            assert record is not None
+            todo = []
+            for task in tasks:
+                key = row_id(set_name, image.path, "", record.hq_sha256, task)
+                if key not in present:
+                    todo.append(task)
+                    continue
+                plan.done += 1
+                if labels[key] != (image.split, task.kind, task.task_id):
+                    plan.stale.append((key, image.split, task))
+            if todo:
+                plan.pending[index] = todo
+    return plan
+
+
+def _is_current(image: Found, record: ImageRecord | None) -> bool:
+    return (
+        record is not None
+        and not image.problem
+        and (record.size, record.mtime_ns) == (image.size, image.mtime_ns)
+    )
+
+
+def _labels(journal: Journal) -> dict[str, tuple[str, str, int | None]]:
+    wanted = journal.select("row_id, split, kind, task_id", "status != 'error'")
+    return {key: (split, kind, task_id) for key, split, kind, task_id in wanted}

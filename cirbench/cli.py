@@ -1,0 +1,247 @@
+"""The ``cirbench`` command: parsing and printing only; the work is done by the Python API."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import __version__
+from .errors import CirbenchError
+
+
+class Group(click.Group):
+    """Prints a CirbenchError as one sentence and exits with 1; suggests mistyped commands."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; user errors end with a sentence, bugs with their traceback."""
+        try:
+            return super().invoke(ctx)
+        except CirbenchError as error:
+            click.echo(f"cirbench: {error}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("cirbench: interrupted; run the same command again to go on", err=True)
+            ctx.exit(130)
+
+
+class CommaList(click.ParamType):  # type: ignore[type-arg]
+    """Values separated by commas; the option may also be repeated."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        """Split at commas, dropping empty parts."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(part.strip() for part in str(value).split(",") if part.strip())
+
+
+def _flat(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[str, ...]:
+    return tuple(part for group in value for part in group)
+
+
+def _lists(*names: str, help: str) -> Callable[[Any], Any]:
+    return click.option(*names, type=CommaList(), multiple=True, callback=_flat, help=help)
+
+
+def _pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, Path]:
+    pairs = {}
+    for text in value:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise click.BadParameter(f"{text!r} is not NAME=FOLDER")
+        pairs[name] = Path(path)
+    return pairs
+
+
+_hq_roots = click.option(
+    "--hq-root",
+    "hq_roots",
+    multiple=True,
+    callback=_pairs,
+    metavar="NAME=FOLDER",
+    help="Where the HQ images of a set are on this machine.",
+)
+_folder = click.argument("folder", default="data/cir", type=click.Path(path_type=Path))
+_jobs = click.option(
+    "--jobs", type=click.IntRange(1), help="Rows at a time; default: one per core."
+)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cirbench")
+def main() -> None:
+    """Build, train and evaluate universal compressed image restoration (CIR)."""
+
+
+@main.command()
+@click.argument("source", nargs=-1)
+@_lists("--codec", help="Codecs, e.g. vvc,hevc; default: all of the recipe.")
+@_lists("--qp", help="QPs for the codecs that have one (hevc, vvc, avc).")
+@_lists("--quality", "--qf", help="Quality factors for the codecs that have one (jpeg, webp).")
+@_lists("--level", help="Levels for any codec: 10, qf10, qp37, low.")
+@click.option("--recipe", default="paper", show_default=True, help="A recipe's name or TOML file.")
+@click.option(
+    "--out",
+    default="data/cir",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The data set's folder; building into it again adds rows.",
+)
+@_jobs
+@click.option(
+    "--store",
+    type=click.Choice(["png", "bitstream", "bitstream-only"]),
+    help="What is kept beside the bitstreams: PNGs of every LQ (default), pixels of slow codecs "
+    "only, or nothing.",
+)
+@click.option(
+    "--hq",
+    type=click.Choice(["ref", "link", "copy"]),
+    help="Leave HQ images where they are (default), link or copy them into the data set.",
+)
+@click.option("--chroma", type=click.Choice(["420", "444"]), help="Chroma format (default 420).")
+@click.option("--bit-depth", type=click.Choice(["8", "10"]), help="Default 8; VVC 10.")
+@click.option("--encoder", help="Encoders instead of the defaults, e.g. vtm or vtm,hm,jm.")
+@click.option("--preset", help="Encoder effort, e.g. medium, slow.")
+@click.option(
+    "--conversion",
+    type=click.Choice(["rounding", "compressai-compat"]),
+    help="RGB to Y'CbCr arithmetic of the video codecs.",
+)
+@click.option("--set", "set_name", help="Name of the set; default: the folder's name.")
+@click.option("--split", type=click.Choice(["train", "test"]), help="Split of all images given.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many images of each source.")
+@click.option(
+    "--max-failures", type=click.IntRange(0), help="Stop after more failed rows than this."
+)
+@click.option("--rehash", is_flag=True, help="Do not trust sizes and times of HQ files: hash all.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, its size on disk and its time.")
+@click.option("--yes", is_flag=True, help="Do not ask before a long build.")
+def build(
+    source: tuple[str, ...],
+    codec: tuple[str, ...],
+    qp: tuple[str, ...],
+    quality: tuple[str, ...],
+    level: tuple[str, ...],
+    recipe: str,
+    set_name: str | None,
+    split: str | None,
+    bit_depth: str | None,
+    encoder: str | None,
+    preset: str | None,
+    chroma: str | None,
+    conversion: str | None,
+    dry_run: bool,
+    yes: bool,
+    **rest: Any,
+) -> None:
+    """Turn photos into LQ/HQ pairs with a parquet manifest.
+
+    SOURCE is a folder, an image, or NAME=FOLDER; without one, the sample photos that come with
+    scikit-image are used. Without --codec, every task of the recipe is built.
+    """
+    from . import estimate
+    from . import recipe as recipes
+    from .builder.build import Request, parse_sources, run
+    from .report import contact_sheet, summary
+
+    chosen = recipes.load(recipe)
+    tasks = recipes.select(
+        chosen,
+        codec,
+        {"qp": qp, "qf": quality, "": level},
+        encoder=encoder,
+        preset=preset,
+        chroma=chroma,
+        bit_depth=int(bit_depth) if bit_depth else None,
+        conversion=conversion,
+    )
+    sources = parse_sources(source, set_name, split)
+    if not source:
+        click.echo("no SOURCE given: using the sample photos inside scikit-image (set 'sample')")
+    request = Request(sources, tasks, chosen, **rest)
+    cost = estimate.of(request)
+    if dry_run:
+        click.echo(estimate.describe(request, cost))
+        return
+    if not yes and cost.is_large and sys.stdin.isatty():
+        click.echo(estimate.describe(request, cost))
+        click.confirm("Build this?", abort=True)
+    result = run(request, lambda line: click.echo(line, err=True))
+    click.echo(summary.table(result.out, sets={s.set for s in sources}))
+    sheet = contact_sheet.write(result.out)
+    click.echo(f"{result.made} rows made, {result.skipped} already there, {result.failed} failed")
+    for file in ("manifest.parquet", *([sheet.name] if sheet else [])):
+        click.echo(f"  {result.out / file}")
+    for line in summary.failures(result.out):
+        click.echo(line, err=True)
+    for name, why in result.unavailable.items():
+        click.echo(f"cirbench: {name} was left out: {why}", err=True)
+    if result.failed or (codec and result.unavailable):
+        sys.exit(3 if result.made or result.skipped else 1)
+
+
+@main.command()
+@_folder
+@click.option("--decode", is_flag=True, help="Also decode every bitstream and compare pixels.")
+@_jobs
+@_hq_roots
+def verify(folder: Path, decode: bool, jobs: int | None, hq_roots: dict[str, Path]) -> None:
+    """Check that every file of a data set is still what its manifest says."""
+    from .verify import verify as check
+
+    report = check(folder, decode=decode, jobs=jobs, hq_roots=hq_roots)
+    for problem in report.problems:
+        click.echo(problem)
+    click.echo(f"{report.rows} rows, {report.files} files checked, {len(report.problems)} problems")
+    sys.exit(1 if report.problems else 0)
+
+
+@main.command()
+@_folder
+@click.option(
+    "--store",
+    required=True,
+    type=click.Choice(["png", "bitstream", "bitstream-only"]),
+    help="What to keep beside the bitstreams.",
+)
+@_jobs
+def materialize(folder: Path, store: str, jobs: int | None) -> None:
+    """Make LQ PNGs from the bitstreams of a data set, or remove them again."""
+    from .materialize import materialize as change
+
+    made, removed = change(folder, store, jobs=jobs)
+    click.echo(f"{made} PNGs written, {removed} removed; {folder} is now --store {store}")
+
+
+@main.command()
+@_folder
+def table(folder: Path) -> None:
+    """Print a data set's table: codec and level against images, bpp, PSNR and seconds."""
+    from .report import summary
+
+    click.echo(summary.table(folder))
+
+
+@main.command()
+def recipes() -> None:
+    """List the recipes that come with cirbench."""
+    from . import recipe
+
+    for name in recipe.names():
+        loaded = recipe.load(name)
+        click.echo(f"{name:<10} {len(loaded.tasks):>3} tasks  {loaded.description}")
+
+
+@main.command()
+def info() -> None:
+    """Show codecs, exact encoder and decoder builds, and what is missing."""
+    from .info import lines
+
+    for line in lines():
+        click.echo(line)

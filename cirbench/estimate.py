@@ -1,0 +1,126 @@
+"""What a build will cost, before it starts: rows, bytes on disk, hours."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+from PIL import Image, UnidentifiedImageError
+
+from . import codecs
+from .builder.build import Request, find
+from .recipe import Task
+from .sources import Found
+
+_SAMPLED = 200  # image headers read; the rest is taken to be alike
+_PNG_BPP = 9.0  # bits per pixel of an LQ photo as PNG (docs/live1.md), give or take a third
+_LARGE_SECONDS, _LARGE_BYTES = 3600, 20e9
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A plan in numbers; rows already built are not taken off.
+
+    Attributes:
+        images, rows: how many.
+        megapixels: of all HQ images together.
+        seconds: wall time with the jobs asked for.
+        bytes: on disk.
+        by_codec: core seconds by codec.
+    """
+
+    images: int
+    rows: int
+    megapixels: float
+    seconds: float
+    bytes: float
+    by_codec: dict[str, float]
+
+    @property
+    def is_large(self) -> bool:
+        """Worth asking before starting."""
+        return self.seconds > _LARGE_SECONDS or self.bytes > _LARGE_BYTES
+
+
+def of(request: Request) -> Cost:
+    """Estimate a build from image headers and the codecs' measured costs per megapixel.
+
+    The costs (``[encoder.*.estimate]`` in ``codecs/*.toml``) were measured on one core of one
+    machine: expect the right order of magnitude, not the minute.
+    """
+    found = find(request)
+    megapixels = _megapixels(found)
+    seconds: dict[str, float] = defaultdict(float)
+    size = 0.0
+    for task in request.tasks:
+        spent, bpp = _per_pixel(task)
+        seconds[task.codec] += megapixels * spent
+        size += megapixels * 1e6 / 8 * (bpp + (_PNG_BPP if _keeps_png(request, task) else 0))
+    jobs = request.jobs or joblib.cpu_count()
+    rows = len(found) * len(request.tasks)
+    wall = sum(seconds.values()) / min(jobs, max(rows, 1))
+    return Cost(len(found), rows, megapixels, wall, size, dict(seconds))
+
+
+def _per_pixel(task: Task) -> tuple[float, float]:
+    """(seconds per megapixel on one core, bits per pixel) of a task."""
+    measured: dict[str, Any] = codecs.get(task.codec).encoders[task.settings["encoder"]]["estimate"]
+    seconds = measured["seconds"]
+    spent = seconds[task.settings["preset"]] if isinstance(seconds, dict) else seconds
+    return float(spent), float(measured["bpp"])
+
+
+def _keeps_png(request: Request, task: Task) -> bool:
+    slow = codecs.get(task.codec).decode_cost == "slow"
+    return request.store in (None, "png") or (request.store == "bitstream" and slow)
+
+
+def _megapixels(found: Sequence[Found]) -> float:
+    step = max(1, len(found) // _SAMPLED)
+    sampled = [_pixels(image.file) for image in found[::step]]
+    return sum(sampled) / len(sampled) * len(found) / 1e6
+
+
+def _pixels(file: Path) -> int:
+    try:
+        with Image.open(file) as image:
+            return image.width * image.height
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError):
+        return 0  # becomes an error row, which costs nothing
+
+
+def describe(request: Request, cost: Cost) -> str:
+    """The plan as text for ``--dry-run``."""
+    kinds = Counter(task.kind for task in request.tasks)
+    lines = [
+        f"{cost.images} images ({cost.megapixels:.1f} MP) x {len(request.tasks)} tasks "
+        f"= {cost.rows} rows",
+        "tasks: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
+        "       " + " ".join(task.key for task in request.tasks),
+        f"disk:  about {_bytes(cost.bytes)} in {request.out}",
+        f"time:  about {_duration(cost.seconds)} with {request.jobs or joblib.cpu_count()} jobs",
+    ]
+    total = sum(cost.by_codec.values()) or 1
+    shares = sorted(cost.by_codec.items(), key=lambda item: -item[1])
+    lines.append("       " + ", ".join(f"{name} {spent / total:.0%}" for name, spent in shares))
+    return "\n".join(lines)
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

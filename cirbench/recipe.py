@@ -1,0 +1,229 @@
+"""Tasks and recipes: what to build, as data (``manifests/recipes/*.toml``)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from . import codecs
+from .codecs import Settings
+from .errors import CirbenchError
+from .resources import data_dir
+
+KINDS = ("seen", "cross-degree", "cross-type", "other")
+
+
+def canonical(settings: Mapping[str, Any]) -> str:
+    """Settings as canonical JSON: sorted keys, no spaces. Equal settings, equal text."""
+    return json.dumps(dict(settings), sort_keys=True, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One codec at one level with complete settings.
+
+    Attributes:
+        codec: codec name.
+        level: its operating point (10, 37, ``"low"``).
+        settings: complete canonical settings.
+        kind: ``seen``, ``cross-degree``, ``cross-type`` or ``other``, for the recipe at hand.
+        task_id: number among the recipe's seen tasks, else None.
+    """
+
+    codec: str
+    level: int | str
+    settings: Settings = field(hash=False)
+    kind: str = "other"
+    task_id: int | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Stable name of codec and level: ``"jpeg-qf10"``."""
+        return f"{self.codec}-{self.label}"
+
+    @cached_property
+    def label(self) -> str:
+        """The level's name: ``"qf10"``."""
+        return codecs.get(self.codec).label(self.level)
+
+    @cached_property
+    def settings_json(self) -> str:
+        """The settings as canonical JSON."""
+        return canonical(self.settings)
+
+    @cached_property
+    def variant(self) -> str:
+        """What differs from the codec's default settings: ``""`` or ``"preset=fast"``."""
+        default = codecs.get(self.codec).settings()
+        own = codecs.get(self.codec).settings(encoder=self.settings["encoder"])
+        base = default if self.settings["encoder"] == default["encoder"] else own
+        differs = {key: value for key, value in self.settings.items() if base.get(key) != value}
+        if base is own:
+            differs["encoder"] = self.settings["encoder"]
+        return ",".join(f"{key}={value}" for key, value in sorted(differs.items()))
+
+    def with_settings(self, **wanted: Any) -> Task:
+        """The same codec and level with other settings (None leaves a setting as it is)."""
+        wanted = {key: value for key, value in wanted.items() if value is not None}
+        if wanted.get("encoder", self.settings["encoder"]) == self.settings["encoder"]:
+            wanted = dict(self.settings) | wanted
+        return replace(self, settings=codecs.get(self.codec).settings(**wanted))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named, versioned list of tasks.
+
+    Attributes:
+        name, version, description: as in its TOML.
+        tasks: all tasks, seen ones first in their own order.
+        sha256: of the canonical JSON of name, version and tasks: comments do not count.
+    """
+
+    name: str
+    version: int
+    description: str
+    tasks: tuple[Task, ...]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of what the recipe builds."""
+        tasks = [[t.key, t.kind, t.task_id, dict(t.settings)] for t in self.tasks]
+        return hashlib.sha256(
+            canonical({"name": self.name, "version": self.version, "tasks": tasks}).encode()
+        ).hexdigest()
+
+    def label(self, task: Task) -> Task:
+        """``task`` with the kind and task id this recipe gives its key (``other`` if none)."""
+        for mine in self.tasks:
+            if mine.key == task.key:
+                return replace(task, kind=mine.kind, task_id=mine.task_id)
+        return replace(task, kind="other", task_id=None)
+
+
+def names() -> list[str]:
+    """Names of the recipes that ship with cirbench."""
+    return sorted(path.stem for path in (data_dir("manifests") / "recipes").glob("*.toml"))
+
+
+def load(name: str) -> Recipe:
+    """The shipped recipe called ``name``, or the one in the TOML file ``name``.
+
+    Raises CirbenchError naming the file and what is wrong with it.
+    """
+    path = data_dir("manifests") / "recipes" / f"{name}.toml"
+    if not path.is_file():
+        path = Path(name)
+        if path.suffix != ".toml" or not path.is_file():
+            raise CirbenchError(
+                f"there is no recipe {name!r}; give a TOML file or one of {', '.join(names())}"
+            )
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (CirbenchError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CirbenchError(f"{path}: {error}") from error
+
+
+def parse(text: str) -> Recipe:
+    """A recipe from TOML text. Raises CirbenchError or TOMLDecodeError."""
+    raw = tomllib.loads(text)
+    _only(raw, {"name", "version", "description", "task"}, "the recipe")
+    tasks: list[Task] = []
+    for number, entry in enumerate(raw.get("task", []), 1):
+        where = f"task {number}"
+        _only(entry, {"codec", "levels", "kind", "settings"}, where)
+        kind = entry.get("kind", "other")
+        if kind not in KINDS:
+            raise CirbenchError(f"{where} has kind {kind!r}; it must be one of {', '.join(KINDS)}")
+        if not isinstance(entry.get("levels"), list) or "codec" not in entry:
+            raise CirbenchError(f"{where} needs a codec and a list of levels")
+        codec = codecs.get(entry["codec"])
+        settings = codec.settings(**entry.get("settings", {}))
+        for level in entry["levels"]:
+            seen = sum(task.kind == "seen" for task in tasks)
+            task_id = seen if kind == "seen" else None
+            task = Task(codec.name, codec.level(level), settings, kind, task_id)
+            if any(task.key == other.key for other in tasks):
+                raise CirbenchError(f"{where} repeats {task.key}")
+            tasks.append(task)
+    if not tasks:
+        raise CirbenchError("the recipe has no [[task]]")
+    if not isinstance(raw.get("name"), str) or not isinstance(raw.get("version"), int):
+        raise CirbenchError("the recipe needs a name (text) and a version (whole number)")
+    return Recipe(raw["name"], raw["version"], raw.get("description", ""), tuple(tasks))
+
+
+def _only(table: Mapping[str, Any], known: set[str], where: str) -> None:
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise CirbenchError(
+            f"{where} has an unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}"
+        )
+
+
+def select(
+    recipe: Recipe,
+    names: Sequence[str] = (),
+    levels: Mapping[str, Sequence[str]] | None = None,
+    **settings: Any,
+) -> list[Task]:
+    """The tasks a command line asks for.
+
+    Args:
+        recipe: gives the levels of codecs without a list, and every task's kind and number.
+        names: codec names; all of the recipe's when empty.
+        levels: level lists by the option that gave them: ``"qp"`` and ``"qf"`` speak to the codecs
+            whose level is called so, ``""`` (``--level``) to any.
+        settings: encoder settings on top of the recipe's; None means "as it is". ``encoder`` may
+            be a comma-separated list, each for the codec that has it.
+
+    Raises CirbenchError for unknown names or levels, and for a list that no chosen codec takes.
+    """
+    levels = {option: values for option, values in (levels or {}).items() if values}
+    chosen = [codecs.get(name) for name in names]
+    if not names:
+        chosen = [codecs.get(name) for name in dict.fromkeys(task.codec for task in recipe.tasks)]
+        if levels:
+            chosen = [c for c in chosen if "" in levels or c.parameter in levels]
+    for option in levels:
+        if option and not any(codec.parameter == option for codec in chosen):
+            given = ", ".join(codec.name for codec in chosen) or "the recipe's codecs"
+            raise CirbenchError(f"--{option} is a level none of {given} takes; use --level")
+    for encoder in (settings.get("encoder") or "").split(","):
+        if encoder and not any(encoder in codec.encoders for codec in chosen):
+            given = ", ".join(codec.name for codec in chosen)
+            raise CirbenchError(f"no codec of {given} has an encoder {encoder!r}")
+    tasks: list[Task] = []
+    for codec in chosen:
+        listed = [*levels.get(codec.parameter or "-", ()), *levels.get("", ())]
+        mine = [task for task in recipe.tasks if task.codec == codec.name]
+        if listed:
+            base = mine[0].settings if mine else codec.settings()
+            found = [Task(codec.name, codec.level(text), base) for text in listed]
+            found = [recipe.label(task) for task in dict.fromkeys(found)]
+        elif mine:
+            found = mine
+        else:
+            raise CirbenchError(
+                f"recipe {recipe.name} has no levels for {codec.name}; give them with --level"
+            )
+        tasks += [task.with_settings(**_for_codec(codec, settings)) for task in found]
+    return tasks
+
+
+def _for_codec(codec: codecs.Codec, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` with the encoder, if any of the listed ones belongs to ``codec``."""
+    wanted = dict(settings)
+    listed = str(wanted.pop("encoder", None) or "").split(",")
+    mine = [name for name in listed if name in codec.encoders]
+    if mine:
+        wanted["encoder"] = mine[0]
+    if wanted.get("conversion") == "compressai-compat":  # 8-bit 4:4:4 by definition
+        wanted = {"chroma": "444", "bit_depth": 8} | {k: v for k, v in wanted.items() if v}
+    return wanted
