@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,20 @@ _jobs = click.option(
 )
 
 
+def _use_weights_dir(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value:  # the environment reaches the workers too
+        os.environ["CIRBENCH_WEIGHTS"] = value
+
+
+_weights_dir = click.option(
+    "--weights-dir",
+    expose_value=False,
+    callback=_use_weights_dir,
+    type=click.Path(exists=True, file_okay=False),
+    help="Folder with weight files; also CIRBENCH_WEIGHTS.",
+)
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cirbench")
 def main() -> None:
@@ -113,6 +128,17 @@ def main() -> None:
     type=click.Choice(["rounding", "compressai-compat"]),
     help="RGB to Y'CbCr arithmetic of the video codecs.",
 )
+@click.option(
+    "--weights",
+    type=click.Choice(["auto", "published", "mini"]),
+    default="auto",
+    show_default=True,
+    help="Weights of the learned codecs; auto: published ones if they are here, else mini ones.",
+)
+@_weights_dir
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda", "mps"]), help="Where learned codecs run."
+)
 @click.option("--set", "set_name", help="Name of the set; default: the folder's name.")
 @click.option("--split", type=click.Choice(["train", "test"]), help="Split of all images given.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many images of each source.")
@@ -136,6 +162,7 @@ def build(
     preset: str | None,
     chroma: str | None,
     conversion: str | None,
+    device: str | None,
     dry_run: bool,
     yes: bool,
     **rest: Any,
@@ -160,6 +187,7 @@ def build(
         chroma=chroma,
         bit_depth=int(bit_depth) if bit_depth else None,
         conversion=conversion,
+        device=device,
     )
     sources = parse_sources(source, set_name, split)
     if not source:
@@ -221,11 +249,12 @@ def materialize(folder: Path, store: str, jobs: int | None) -> None:
 
 @main.command()
 @_folder
-def table(folder: Path) -> None:
+@click.option("--markdown", is_flag=True, help="As a Markdown table.")
+def table(folder: Path, markdown: bool) -> None:
     """Print a data set's table: codec and level against images, bpp, PSNR and seconds."""
     from .report import summary
 
-    click.echo(summary.table(folder))
+    click.echo(summary.table(folder, markdown=markdown))
 
 
 @main.command()
@@ -236,6 +265,58 @@ def recipes() -> None:
     for name in recipe.names():
         loaded = recipe.load(name)
         click.echo(f"{name:<10} {len(loaded.tasks):>3} tasks  {loaded.description}")
+
+
+@main.group()
+def weights() -> None:
+    """List, find and download weight files (nothing is ever downloaded unasked)."""
+
+
+@weights.command("list")
+@_weights_dir
+def weights_list() -> None:
+    """Show every weight file, and whether it is on this machine."""
+    from . import weights as files
+
+    for one in files.records():
+        path = files.find(one.name)
+        click.echo(f"{one.name:<28} {one.size:>8}  {one.licence:<22} {path or 'missing'}")
+
+
+@weights.command("path")
+@click.argument("name", required=False)
+@_weights_dir
+def weights_path(name: str | None) -> None:
+    """Print where a weight file is, or the folders that are searched."""
+    from . import weights as files
+
+    if name is None:
+        for folder in files.search_dirs():
+            click.echo(folder)
+        return
+    path = files.find(name)
+    if path is None:
+        raise CirbenchError(f"{name} is not here; get it with: cirbench weights pull {name}")
+    click.echo(path)
+
+
+@weights.command("pull")
+@click.argument("name", nargs=-1, required=True)
+@click.option("--to", "folder", type=click.Path(path_type=Path), help="Default: the user cache.")
+def weights_pull(name: tuple[str, ...], folder: Path | None) -> None:
+    """Download weight files; goes on where an earlier download was cut."""
+    from tqdm import tqdm
+
+    from . import weights as files
+
+    for one in name:
+        with tqdm(desc=one, unit="B", unit_scale=True, disable=None) as bar:
+
+            def progress(done: int, total: int | None, bar: Any = bar) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            click.echo(files.pull(one, folder, progress))
 
 
 @main.command()

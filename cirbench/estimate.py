@@ -17,7 +17,8 @@ from .recipe import Task
 from .sources import Found
 
 _SAMPLED = 200  # image headers read; the rest is taken to be alike
-_PNG_BPP = 9.0  # bits per pixel of an LQ photo as PNG (docs/live1.md), give or take a third
+_PNG_BPP = 8.5  # bits per pixel of an LQ photo as PNG, mean over LIVE1 and all tasks
+_PNG_SECONDS = 0.03  # per megapixel
 _LARGE_SECONDS, _LARGE_BYTES = 3600, 20e9
 
 
@@ -58,8 +59,10 @@ def of(request: Request) -> Cost:
     size = 0.0
     for task in request.tasks:
         spent, bpp = _per_pixel(task)
+        if _keeps_png(request, task):
+            spent, bpp = spent + _PNG_SECONDS, bpp + _PNG_BPP
         seconds[task.codec] += megapixels * spent
-        size += megapixels * 1e6 / 8 * (bpp + (_PNG_BPP if _keeps_png(request, task) else 0))
+        size += megapixels * 1e6 / 8 * bpp
     jobs = request.jobs or joblib.cpu_count()
     rows = len(found) * len(request.tasks)
     wall = sum(seconds.values()) / min(jobs, max(rows, 1))

@@ -99,13 +99,6 @@ class Recipe:
             canonical({"name": self.name, "version": self.version, "tasks": tasks}).encode()
         ).hexdigest()
 
-    def label(self, task: Task) -> Task:
-        """``task`` with the kind and task id this recipe gives its key (``other`` if none)."""
-        for mine in self.tasks:
-            if mine.key == task.key:
-                return replace(task, kind=mine.kind, task_id=mine.task_id)
-        return replace(task, kind="other", task_id=None)
-
 
 def names() -> list[str]:
     """Names of the recipes that ship with cirbench."""
@@ -195,18 +188,21 @@ def select(
         if option and not any(codec.parameter == option for codec in chosen):
             given = ", ".join(codec.name for codec in chosen) or "the recipe's codecs"
             raise CirbenchError(f"--{option} is a level none of {given} takes; use --level")
+    given = ", ".join(codec.name for codec in chosen)
     for encoder in (settings.get("encoder") or "").split(","):
         if encoder and not any(encoder in codec.encoders for codec in chosen):
-            given = ", ".join(codec.name for codec in chosen)
             raise CirbenchError(f"no codec of {given} has an encoder {encoder!r}")
+    if settings.get("device") and not any(_on_device(codec) for codec in chosen):
+        raise CirbenchError(f"--device is for the learned codecs; {given} run on the CPU")
     tasks: list[Task] = []
     for codec in chosen:
         listed = [*levels.get(codec.parameter or "-", ()), *levels.get("", ())]
         mine = [task for task in recipe.tasks if task.codec == codec.name]
         if listed:
             base = mine[0].settings if mine else codec.settings()
-            found = [Task(codec.name, codec.level(text), base) for text in listed]
-            found = [recipe.label(task) for task in dict.fromkeys(found)]
+            known = {task.level: task for task in mine}
+            wanted = dict.fromkeys(codec.level(text) for text in listed)
+            found = [known.get(level) or Task(codec.name, level, base) for level in wanted]
         elif mine:
             found = mine
         else:
@@ -217,6 +213,10 @@ def select(
     return tasks
 
 
+def _on_device(codec: codecs.Codec) -> bool:
+    return codec.parallelism == "device"
+
+
 def _for_codec(codec: codecs.Codec, settings: Mapping[str, Any]) -> dict[str, Any]:
     """``settings`` with the encoder, if any of the listed ones belongs to ``codec``."""
     wanted = dict(settings)
@@ -224,6 +224,8 @@ def _for_codec(codec: codecs.Codec, settings: Mapping[str, Any]) -> dict[str, An
     mine = [name for name in listed if name in codec.encoders]
     if mine:
         wanted["encoder"] = mine[0]
+    if not _on_device(codec):
+        wanted.pop("device", None)
     if wanted.get("conversion") == "compressai-compat":  # 8-bit 4:4:4 by definition
         wanted = {"chroma": "444", "bit_depth": 8} | {k: v for k, v in wanted.items() if v}
     return wanted

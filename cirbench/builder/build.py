@@ -10,12 +10,12 @@ from pathlib import Path
 
 import joblib
 
-from .. import __version__, codecs, manifest, recipe, roots, sources
+from .. import __version__, manifest, recipe, roots, sources
 from ..errors import CirbenchError
 from ..recipe import Task
 from ..samples import sample_source
 from ..sources import Found, Source
-from . import engine, plan, store
+from . import available, engine, plan, store
 from .journal import Journal
 from .row import Target
 
@@ -34,6 +34,7 @@ class Request:
         store: ``png``, ``bitstream``, ``bitstream-only``; None keeps the data set's own (``png``).
         hq: ``ref``, ``link``, ``copy``; None keeps the data set's own (``ref``).
         jobs: rows at a time; None is one per core.
+        weights: ``auto``, ``published`` or ``mini`` weights for the learned codecs.
         limit: at most so many images of each source.
         max_failures: stop after more failed rows than this.
         rehash: decode and hash every known image again instead of trusting size and time.
@@ -46,6 +47,7 @@ class Request:
     store: str | None = None
     hq: str | None = None
     jobs: int | None = None
+    weights: str = "auto"
     limit: int | None = None
     max_failures: int | None = None
     rehash: bool = False
@@ -84,6 +86,7 @@ def build(
     store_mode: str | None = None,
     hq: str | None = None,
     jobs: int | None = None,
+    weights: str = "auto",
     limit: int | None = None,
     max_failures: int | None = None,
     rehash: bool = False,
@@ -98,10 +101,10 @@ def build(
         codec: codec names; none means all of the recipe's.
         qp, quality, level: operating points; none means the recipe's.
         recipe_name: a shipped recipe or a TOML file.
-        out, store_mode, hq, jobs, limit, max_failures, rehash: see :class:`Request`.
+        out, store_mode, hq, jobs, weights, limit, max_failures, rehash: see :class:`Request`.
         set_name, split: name of the set and its split ("train", "test") instead of the defaults.
         settings: encoder settings (``encoder``, ``preset``, ``chroma``, ``bit_depth``,
-            ``conversion``); a list of encoders is comma-separated.
+            ``conversion``, ``device``, ``threads``); a list of encoders is comma-separated.
 
     Returns:
         What was made, skipped and failed. Finished rows survive any exception or kill.
@@ -124,6 +127,7 @@ def build(
         store_mode,
         hq,
         jobs,
+        weights,
         limit,
         max_failures,
         rehash,
@@ -142,17 +146,20 @@ def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Res
     """Carry out a build; ``say`` gets one-line remarks. Raises CirbenchError as :func:`build`."""
     out = request.out
     result = Result(out)
-    tasks, versions = _available(request.tasks, result)
+    here = available.check(request.tasks, request.weights)
+    result.unavailable = here.missing
+    for remark in here.remarks:
+        say(remark)
     with store.lock(out), Journal(out) as journal:
-        target = Target(out, *_modes(request, journal, out), versions)
-        _check_versions(journal, versions)
+        target = Target(out, *_modes(request, journal, out), here.versions)
+        _check_versions(journal, here.versions)
         found = find(request)
         _remember(request, journal, out)
         jobs = request.jobs or joblib.cpu_count()
         changed = engine.refresh(out, found, journal, jobs, request.rehash)
         if changed:
             say(f"{len(changed)} photos changed since they were built: their rows are remade")
-        todo = plan.make(found, tasks, journal, engine.present(out, journal))
+        todo = plan.make(found, here.tasks, journal, engine.present(out, journal))
         for row_id, image_split, task in todo.stale:
             journal.update(row_id, split=image_split, kind=task.kind, task_id=task.task_id)
         _forget_vanished(journal, found, request)
@@ -177,27 +184,6 @@ def find(request: Request) -> list[Found]:
             )
         found += mine
     return found
-
-
-def _available(
-    tasks: Sequence[Task], result: Result
-) -> tuple[list[Task], dict[tuple[str, str], tuple[str, str]]]:
-    """Tasks whose encoder is on this machine, and the encoders' versions."""
-    versions: dict[tuple[str, str], tuple[str, str]] = {}
-    usable = []
-    for task in tasks:
-        key = (task.codec, task.settings["encoder"])
-        if key not in versions and task.codec not in result.unavailable:
-            probe = codecs.get(task.codec).probe(task.settings)
-            if probe.available:
-                versions[key] = (probe.version, probe.decoder)
-            else:
-                result.unavailable[task.codec] = probe.hint
-        if key in versions:
-            usable.append(task)
-    if not usable:
-        raise CirbenchError("; ".join(result.unavailable.values()) or "there is nothing to build")
-    return usable, versions
 
 
 def _modes(request: Request, journal: Journal, out: Path) -> tuple[str, str]:

@@ -109,8 +109,10 @@ def lock(root: Path) -> Iterator[None]:
                 f"another cirbench is writing to {root}; wait for it or choose another --out"
             ) from None
         sweep(root)
-        yield
-        sweep(root)
+        try:
+            yield
+        finally:
+            sweep(root)
     finally:
         handle.close()
 

@@ -34,11 +34,13 @@ class Encoded:
         bitstream: the codec's own coded bytes, without a container.
         args: what was really passed to the encoder, for the manifest (no file or host names).
         reconstruction: the encoder's own idea of the decoded image, where it gives one.
+        weights: (name, sha256) of the weights of a learned codec.
     """
 
     bitstream: bytes
     args: str
     reconstruction: RGB | None = None
+    weights: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,14 @@ import pyarrow.parquet as pq
 from .. import codecs
 from ..manifest import TIMINGS_NAME, Manifest
 
-_HEADER = ("codec", "level", "kind", "images", "bpp", "PSNR", "PSNR-Y", "enc s", "dec s")
-_MEANS = ("bpp", "psnr_rgb", "psnr_y", "encode_seconds", "decode_seconds")
+_HEADER = ("codec", "level", "kind", "images", "bpp", "PSNR", "PSNR-Y", "encode s", "decode s")
+_MEANS = {
+    "bpp": ".4f",
+    "psnr_rgb": ".2f",
+    "psnr_y": ".2f",
+    "encode_seconds": ".3f",
+    "decode_seconds": ".3f",
+}
 
 
 def rows(folder: Path, sets: Collection[str] = ()) -> list[dict[str, object]]:
@@ -46,13 +52,16 @@ def rows(folder: Path, sets: Collection[str] = ()) -> list[dict[str, object]]:
     return found
 
 
-def table(folder: Path, sets: Collection[str] = ()) -> str:
+def table(folder: Path, sets: Collection[str] = (), markdown: bool = False) -> str:
     """The same as text, one line per codec and level."""
     lines: list[tuple[str, ...]] = [_HEADER]
     for row in rows(folder, sets):
         level = f"{row['level']} {row['variant']}".strip()
-        means = [f"{row[name]:.4f}" if name == "bpp" else f"{row[name]:.2f}" for name in _MEANS]
+        means = [f"{row[name]:{digits}}" for name, digits in _MEANS.items()]
         lines.append((str(row["codec"]), level, str(row["kind"]), str(row["images"]), *means))
+    if markdown:
+        lines.insert(1, ("---", "---", "---", *["--:"] * (len(_HEADER) - 3)))
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADER))]
     return "\n".join(
         "  ".join(
