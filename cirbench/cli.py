@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from . import __version__
+from . import __version__, options
+from .cli_weights import weights
 from .errors import CirbenchError
 
 
@@ -29,64 +28,6 @@ class Group(click.Group):
             ctx.exit(130)
 
 
-class CommaList(click.ParamType):  # type: ignore[type-arg]
-    """Values separated by commas; the option may also be repeated."""
-
-    name = "list"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
-        """Split at commas, dropping empty parts."""
-        if isinstance(value, tuple):
-            return value
-        return tuple(part.strip() for part in str(value).split(",") if part.strip())
-
-
-def _flat(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[str, ...]:
-    return tuple(part for group in value for part in group)
-
-
-def _lists(*names: str, help: str) -> Callable[[Any], Any]:
-    return click.option(*names, type=CommaList(), multiple=True, callback=_flat, help=help)
-
-
-def _pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, Path]:
-    pairs = {}
-    for text in value:
-        name, equals, path = text.partition("=")
-        if not (name and equals and path):
-            raise click.BadParameter(f"{text!r} is not NAME=FOLDER")
-        pairs[name] = Path(path)
-    return pairs
-
-
-_hq_roots = click.option(
-    "--hq-root",
-    "hq_roots",
-    multiple=True,
-    callback=_pairs,
-    metavar="NAME=FOLDER",
-    help="Where the HQ images of a set are on this machine.",
-)
-_folder = click.argument("folder", default="data/cir", type=click.Path(path_type=Path))
-_jobs = click.option(
-    "--jobs", type=click.IntRange(1), help="Rows at a time; default: one per core."
-)
-
-
-def _use_weights_dir(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    if value:  # the environment reaches the workers too
-        os.environ["CIRBENCH_WEIGHTS"] = value
-
-
-_weights_dir = click.option(
-    "--weights-dir",
-    expose_value=False,
-    callback=_use_weights_dir,
-    type=click.Path(exists=True, file_okay=False),
-    help="Folder with weight files; also CIRBENCH_WEIGHTS.",
-)
-
-
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cirbench")
 def main() -> None:
@@ -95,10 +36,12 @@ def main() -> None:
 
 @main.command()
 @click.argument("source", nargs=-1)
-@_lists("--codec", help="Codecs, e.g. vvc,hevc; default: all of the recipe.")
-@_lists("--qp", help="QPs for the codecs that have one (hevc, vvc, avc).")
-@_lists("--quality", "--qf", help="Quality factors for the codecs that have one (jpeg, webp).")
-@_lists("--level", help="Levels for any codec: 10, qf10, qp37, low.")
+@options.lists("--codec", help="Codecs, e.g. vvc,hevc; default: all of the recipe.")
+@options.lists("--qp", help="QPs for the codecs that have one (hevc, vvc, avc).")
+@options.lists(
+    "--quality", "--qf", help="Quality factors for the codecs that have one (jpeg, webp)."
+)
+@options.lists("--level", help="Levels for any codec: 10, qf10, qp37, low.")
 @click.option("--recipe", default="paper", show_default=True, help="A recipe's name or TOML file.")
 @click.option(
     "--out",
@@ -107,7 +50,7 @@ def main() -> None:
     type=click.Path(path_type=Path),
     help="The data set's folder; building into it again adds rows.",
 )
-@_jobs
+@options.jobs_option
 @click.option(
     "--store",
     type=click.Choice(["png", "bitstream", "bitstream-only"]),
@@ -135,7 +78,7 @@ def main() -> None:
     show_default=True,
     help="Weights of the learned codecs; auto: published ones if they are here, else mini ones.",
 )
-@_weights_dir
+@options.weights_dir_option
 @click.option(
     "--device", type=click.Choice(["cpu", "cuda", "mps"]), help="Where learned codecs run."
 )
@@ -215,10 +158,10 @@ def build(
 
 
 @main.command()
-@_folder
+@options.folder_argument
 @click.option("--decode", is_flag=True, help="Also decode every bitstream and compare pixels.")
-@_jobs
-@_hq_roots
+@options.jobs_option
+@options.hq_roots_option
 def verify(folder: Path, decode: bool, jobs: int | None, hq_roots: dict[str, Path]) -> None:
     """Check that every file of a data set is still what its manifest says."""
     from .verify import verify as check
@@ -231,14 +174,14 @@ def verify(folder: Path, decode: bool, jobs: int | None, hq_roots: dict[str, Pat
 
 
 @main.command()
-@_folder
+@options.folder_argument
 @click.option(
     "--store",
     required=True,
     type=click.Choice(["png", "bitstream", "bitstream-only"]),
     help="What to keep beside the bitstreams.",
 )
-@_jobs
+@options.jobs_option
 def materialize(folder: Path, store: str, jobs: int | None) -> None:
     """Make LQ PNGs from the bitstreams of a data set, or remove them again."""
     from .materialize import materialize as change
@@ -248,7 +191,7 @@ def materialize(folder: Path, store: str, jobs: int | None) -> None:
 
 
 @main.command()
-@_folder
+@options.folder_argument
 @click.option("--markdown", is_flag=True, help="As a Markdown table.")
 def table(folder: Path, markdown: bool) -> None:
     """Print a data set's table: codec and level against images, bpp, PSNR and seconds."""
@@ -267,58 +210,6 @@ def recipes() -> None:
         click.echo(f"{name:<10} {len(loaded.tasks):>3} tasks  {loaded.description}")
 
 
-@main.group()
-def weights() -> None:
-    """List, find and download weight files (nothing is ever downloaded unasked)."""
-
-
-@weights.command("list")
-@_weights_dir
-def weights_list() -> None:
-    """Show every weight file, and whether it is on this machine."""
-    from . import weights as files
-
-    for one in files.records():
-        path = files.find(one.name)
-        click.echo(f"{one.name:<28} {one.size:>8}  {one.licence:<22} {path or 'missing'}")
-
-
-@weights.command("path")
-@click.argument("name", required=False)
-@_weights_dir
-def weights_path(name: str | None) -> None:
-    """Print where a weight file is, or the folders that are searched."""
-    from . import weights as files
-
-    if name is None:
-        for folder in files.search_dirs():
-            click.echo(folder)
-        return
-    path = files.find(name)
-    if path is None:
-        raise CirbenchError(f"{name} is not here; get it with: cirbench weights pull {name}")
-    click.echo(path)
-
-
-@weights.command("pull")
-@click.argument("name", nargs=-1, required=True)
-@click.option("--to", "folder", type=click.Path(path_type=Path), help="Default: the user cache.")
-def weights_pull(name: tuple[str, ...], folder: Path | None) -> None:
-    """Download weight files; goes on where an earlier download was cut."""
-    from tqdm import tqdm
-
-    from . import weights as files
-
-    for one in name:
-        with tqdm(desc=one, unit="B", unit_scale=True, disable=None) as bar:
-
-            def progress(done: int, total: int | None, bar: Any = bar) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            click.echo(files.pull(one, folder, progress))
-
-
 @main.command()
 def info() -> None:
     """Show codecs, exact encoder and decoder builds, and what is missing."""
@@ -326,3 +217,6 @@ def info() -> None:
 
     for line in lines():
         click.echo(line)
+
+
+main.add_command(weights)

@@ -30,7 +30,8 @@ def run(
     """
     made, failed = 0, set()
     forget_images()  # a file may have changed behind an equal size and time
-    bar = tqdm(total=len(plan), unit="row", desc="build", disable=None, file=sys.stderr)
+    quiet = True if len(plan) == 0 else None  # None: quiet when not a terminal
+    bar = tqdm(total=len(plan), unit="row", desc="build", disable=quiet, file=sys.stderr)
     work = (joblib.delayed(make)(item, target) for item in plan.work())
     # OpenBLAS would start threads of its own under every worker.
     with bar, threadpool_limits(1), contextlib.closing(_parallel(work, jobs)) as results:
