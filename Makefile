@@ -22,7 +22,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[dev,learned]'
 	@touch $@
 
 demo: $(VENV)/.demo ## Install, then build the data set of the sample photos: table and contact sheet

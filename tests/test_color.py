@@ -96,7 +96,7 @@ def test_compat_equals_compressai(photo) -> None:
     pytest.importorskip("torch")
     from cirbench.codecs import torch_compat
 
-    torch_compat.prepare()
+    torch_compat.import_torchvision()
     functional = pytest.importorskip("compressai.transforms.functional")
     import torch
 

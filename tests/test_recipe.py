@@ -14,12 +14,11 @@ def test_the_paper_recipe_is_the_paper() -> None:
     paper = recipe.load("paper")
     seen = [task for task in paper.tasks if task.kind == "seen"]
     assert [task.task_id for task in seen] == list(range(len(seen)))
-    traditional = [
-        key for key in keys(seen) if key.split("-")[0] in ("jpeg", "webp", "hevc", "vvc")
-    ]
-    assert " ".join(traditional) == (
+    assert " ".join(keys(seen)) == (
         "jpeg-qf5 jpeg-qf10 jpeg-qf15 webp-qf5 webp-qf10 webp-qf15 "
-        "hevc-qp37 hevc-qp42 hevc-qp47 vvc-qp37 vvc-qp42 vvc-qp47"
+        "hevc-qp37 hevc-qp42 hevc-qp47 vvc-qp37 vvc-qp42 vvc-qp47 "
+        "c_psnr-q1 c_psnr-q2 c_psnr-q3 c_ssim-q1 c_ssim-q2 c_ssim-q3 "
+        "hific-low hific-med hific-high"
     )
     unseen = {kind: keys(t for t in paper.tasks if t.kind == kind) for kind in recipe.KINDS[1:3]}
     assert unseen["cross-degree"] == ["jpeg-qf25", "vvc-qp32", "vvc-qp52"]

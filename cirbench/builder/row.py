@@ -198,7 +198,7 @@ def _labels(work: Work, target: Target) -> dict[str, Any]:
         "encoder_version": encoder_version,
         "decoder_version": decoder_version,
         "device": settings.get("device", "cpu"),
-        **{name: settings[name] for name in copied},
+        **{name: settings.get(name) for name in copied},
     }
 
 
@@ -234,7 +234,7 @@ def _code(rgb: RGB, work: Work, target: Target, row_id: str) -> dict[str, Any]:
     else:
         lq = codec.decode(coded.bitstream, size, task.settings)
     decoded = time.perf_counter()
-    bitstream.check_level(task.codec, coded.bitstream, task.level)
+    bitstream.check_level(task.codec, coded.bitstream, task.level, task.settings)
     if lq.shape != rgb.shape:
         raise CodecError(
             f"{task.codec} decoded to {lq.shape[1]}x{lq.shape[0]}, not {size[1]}x{size[0]}"

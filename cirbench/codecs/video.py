@@ -226,9 +226,7 @@ def _probe(name: str) -> Probe:
     release = re.search(r"ffmpeg version (\S+)", build.stdout)
     found = re.search(encoder.version, printed)
     if status or not release:
-        hint = (
-            f"{_ffmpeg()} has no {encoder.library}; unset IMAGEIO_FFMPEG_EXE to use another"
-        )
+        hint = f"{_ffmpeg()} has no {encoder.library}; unset IMAGEIO_FFMPEG_EXE to use another"
         return Probe(False, hint=hint)
     version = found[1] if found else "of unknown version"
     decoder = f"FFmpeg {av.ffmpeg_version_info} (PyAV {av.__version__})"
