@@ -274,3 +274,27 @@ def test_without_a_published_hash_pull_notes_the_one_it_got(
 def test_weights_needs_no_torch() -> None:
     code = "import sys, cirbench.weights; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_command_line_lists_finds_and_pulls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from cirbench.cli import main
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CIRBENCH_WEIGHTS", "")  # --weights-dir sets it
+    name = "cheng2020-attn-mse-q1"
+    run = CliRunner().invoke
+    assert "missing" in run(main, ["weights", "list"]).output
+    lost = run(main, ["weights", "path", name])
+    assert lost.exit_code == 1 and f"weights pull {name}" in lost.output
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    file = folder / weights.record(name).file
+    file.write_bytes(b"x")
+    found = run(main, ["weights", "path", name, "--weights-dir", str(folder)])
+    assert found.output.strip() == str(file)
+    mistyped = run(main, ["weights", "pull", "hific-lo"])
+    assert mistyped.exit_code == 1 and "hific-low" in mistyped.output
