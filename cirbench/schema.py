@@ -86,7 +86,11 @@ TIMINGS_SCHEMA = pa.schema(
     [
         pa.field("row_id", pa.string(), metadata={"description": "The manifest's row_id."}),
         pa.field("encode_seconds", pa.float64(), metadata={"description": "Wall time of encode."}),
-        pa.field("decode_seconds", pa.float64(), metadata={"description": "Wall time of decode."}),
+        pa.field(
+            "decode_seconds",
+            pa.float64(),
+            metadata={"description": "Wall time of decode; null when not decoded."},
+        ),
     ]
 )
 """Arrow schema of ``timings.parquet``: kept apart so that two builds can be compared byte for byte."""

@@ -39,17 +39,20 @@ def rows(folder: Path, sets: Collection[str] = ()) -> list[dict[str, object]]:
     table = manifest.table.join(timings, "row_id", join_type="left outer")
     keys = ["codec", "level", "level_value", "variant", "kind"]
     grouped = table.group_by(keys).aggregate([("row_id", "count"), *((n, "mean") for n in _MEANS)])
-    order = {name: rank for rank, name in enumerate(codecs.names())}
     found = [
         {key: row[key] for key in keys}
         | {"images": row["row_id_count"]}
         | {name: row[f"{name}_mean"] for name in _MEANS}
         for row in grouped.to_pylist()
     ]
-    found.sort(
-        key=lambda r: (order.get(r["codec"], 99), r["variant"], r["level_value"] or 0, r["level"])
-    )
-    return found
+    return sorted(found, key=_place)
+
+
+def _place(row: dict[str, object]) -> tuple[object, ...]:
+    """By codec in the paper's order, then variant, then level as the codec lists them."""
+    codec = codecs.get(str(row["codec"]))
+    level = codec.level(str(row["level"]))
+    return codecs.names().index(codec.name), row["variant"], list(codec.levels).index(level)
 
 
 def table(folder: Path, sets: Collection[str] = (), markdown: bool = False) -> str:
@@ -57,7 +60,7 @@ def table(folder: Path, sets: Collection[str] = (), markdown: bool = False) -> s
     lines: list[tuple[str, ...]] = [_HEADER]
     for row in rows(folder, sets):
         level = f"{row['level']} {row['variant']}".strip()
-        means = [f"{row[name]:{digits}}" for name, digits in _MEANS.items()]
+        means = ["-" if row[n] is None else f"{row[n]:{digits}}" for n, digits in _MEANS.items()]
         lines.append((str(row["codec"]), level, str(row["kind"]), str(row["images"]), *means))
     if markdown:
         lines.insert(1, ("---", "---", "---", *["--:"] * (len(_HEADER) - 3)))
