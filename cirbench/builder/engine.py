@@ -29,10 +29,10 @@ def run(
     finished is in the journal either way.
     """
     made, failed = 0, set()
-    forget_images()  # a file may have changed behind an equal size and time
+    forget_images(2 * jobs)  # a file may have changed behind an equal size and time
     quiet = True if len(plan) == 0 else None  # None: quiet when not a terminal
     bar = tqdm(total=len(plan), unit="row", desc="build", disable=quiet, file=sys.stderr)
-    work = (joblib.delayed(make)(item, target) for item in plan.work())
+    work = (joblib.delayed(make)(item, target) for item in plan.work(jobs))
     # OpenBLAS would start threads of its own under every worker.
     with bar, threadpool_limits(1), contextlib.closing(_parallel(work, jobs)) as results:
         for result in results:

@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, zip_longest
 
 from ..recipe import Task
 from ..sources import Found
@@ -99,12 +100,19 @@ class Plan:
     def __len__(self) -> int:
         return sum(len(tasks) for tasks in self.pending.values())
 
-    def work(self) -> Iterator[Work]:
-        """The rows to make, image by image, so that an image is decoded once for all its tasks."""
-        for index, tasks in self.pending.items():
-            found, name = self.images[index]
-            for task in tasks:
-                yield Work(found, name, task)
+    def work(self, abreast: int = 1) -> Iterator[Work]:
+        """The rows to make, ``abreast`` images at a time, each task of all of them in turn.
+
+        An image is decoded once for all its tasks, and as many workers do not wait for the same.
+        """
+        pending = iter(self.pending.items())
+        while group := list(islice(pending, abreast)):
+            columns = zip_longest(*(tasks for _, tasks in group))
+            for column in columns:
+                for (index, _), task in zip(group, column, strict=True):
+                    if task is not None:
+                        found, name = self.images[index]
+                        yield Work(found, name, task)
 
 
 def make(

@@ -82,18 +82,19 @@ class _HQCache:
                 future.set_exception(error)
         return future.result()
 
-    def clear(self) -> None:
-        """Forget all images."""
+    def clear(self, size: int) -> None:
+        """Forget all images; keep the last ``size`` from now on."""
         with self._lock:
+            self._size = size
             self._images.clear()
 
 
 _cache = _HQCache(size=4)
 
 
-def forget_images() -> None:
-    """Read every HQ image anew from here on."""
-    _cache.clear()
+def forget_images(keep: int) -> None:
+    """Read every HQ image anew from here on; keep the last ``keep`` of them."""
+    _cache.clear(keep)
 
 
 def _load(found: sources.Found, target: Target) -> _HQ:
