@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import click
 
 from . import __version__, options
+from .cli_recipes import recipes
+from .cli_report import show, stats
 from .cli_weights import weights
 from .errors import CirbenchError
 
@@ -18,6 +21,7 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; user errors end with a sentence, bugs with their traceback."""
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as with Ctrl-C
         try:
             return super().invoke(ctx)
         except CirbenchError as error:
@@ -136,20 +140,26 @@ def build(
     if not source:
         click.echo("no SOURCE given: using the sample photos inside scikit-image (set 'sample')")
     request = Request(sources, tasks, chosen, **rest)
-    cost = estimate.of(request)
-    if dry_run:
-        click.echo(estimate.describe(request, cost))
-        return
-    if not yes and cost.is_large and sys.stdin.isatty():
-        click.echo(estimate.describe(request, cost))
-        click.confirm("Build this?", abort=True)
+    begun = (request.out / "journal.sqlite").exists()  # going on needs no second yes
+    if dry_run or not (yes or begun or not sys.stdin.isatty()):
+        cost = estimate.of(request)
+        if dry_run or cost.is_large:
+            click.echo(estimate.describe(request, cost))
+        if dry_run:
+            return
+        if cost.is_large:
+            click.confirm("Build this?", abort=True)
     result = run(request, lambda line: click.echo(line, err=True))
     click.echo(summary.table(result.out, sets={s.set for s in sources}))
-    sheet = contact_sheet.write(result.out)
+    try:
+        sheet = contact_sheet.write(result.out)
+    except CirbenchError as error:  # a picture that cannot be drawn spoils no build
+        click.echo(f"no contact sheet: {error}", err=True)
+        sheet = None
     click.echo(f"{result.made} rows made, {result.skipped} already there, {result.failed} failed")
     for file in ("manifest.parquet", *([sheet.name] if sheet else [])):
         click.echo(f"  {result.out / file}")
-    for line in summary.failures(result.out):
+    for line in summary.failures(result.out, {source.set for source in sources}):
         click.echo(line, err=True)
     for name, why in result.unavailable.items():
         click.echo(f"cirbench: {name} was left out: {why}", err=True)
@@ -169,6 +179,8 @@ def verify(folder: Path, decode: bool, jobs: int | None, hq_roots: dict[str, Pat
     report = check(folder, decode=decode, jobs=jobs, hq_roots=hq_roots)
     for problem in report.problems:
         click.echo(problem)
+    if report.problems:
+        click.echo("delete damaged files and run the build that made them again: it heals the rest")
     click.echo(f"{report.rows} rows, {report.files} files checked, {len(report.problems)} problems")
     sys.exit(1 if report.problems else 0)
 
@@ -201,13 +213,27 @@ def table(folder: Path, markdown: bool) -> None:
 
 
 @main.command()
-def recipes() -> None:
-    """List the recipes that come with cirbench."""
-    from . import recipe
+@click.argument("train", type=click.Path(path_type=Path))
+@click.argument("test", type=click.Path(path_type=Path))
+def check(train: Path, test: Path) -> None:
+    """Does what TEST measures fit what TRAIN trains on?
 
-    for name in recipe.names():
-        loaded = recipe.load(name)
-        click.echo(f"{name:<10} {len(loaded.tasks):>3} tasks  {loaded.description}")
+    TRAIN and TEST are data sets (one that holds both splits may be given twice). Tells which tasks
+    were not trained on, which were made differently, and which images are in both. Exit code 1
+    when something is wrong.
+    """
+    from .check import check as compare
+    from .manifest import Manifest
+
+    report = compare(Manifest.open(train), Manifest.open(test))
+    for name, folder, size in (("train", train, report.train), ("test", test, report.test)):
+        click.echo(f"{name}: {folder} (images: {size.images}, tasks: {size.tasks})")
+    for note in report.notes:
+        click.echo(f"note: {note}")
+    for problem in report.problems:
+        click.echo(f"problem: {problem}")
+    click.echo(f"tasks that fit: {len(report.alike)}, problems: {len(report.problems)}")
+    sys.exit(1 if report.problems else 0)
 
 
 @main.command()
@@ -219,4 +245,7 @@ def info() -> None:
         click.echo(line)
 
 
+main.add_command(show)
+main.add_command(stats)
+main.add_command(recipes)
 main.add_command(weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from . import codecs
+from .builder import available, store
 from .builder.build import Request, find
 from .recipe import Task
 from .sources import Found
@@ -27,7 +29,8 @@ class Cost:
     """A plan in numbers; rows already built are not taken off.
 
     Attributes:
-        images, rows: how many.
+        images: how many.
+        tasks: those that can run on this machine.
         megapixels: of all HQ images together.
         seconds: wall time with the jobs asked for.
         bytes: on disk.
@@ -35,7 +38,7 @@ class Cost:
     """
 
     images: int
-    rows: int
+    tasks: Sequence[Task]
     megapixels: float
     seconds: float
     bytes: float
@@ -54,19 +57,20 @@ def of(request: Request) -> Cost:
     machine: expect the right order of magnitude, not the minute.
     """
     found = find(request)
+    tasks = available.check(request.tasks, request.weights).tasks
     megapixels = _megapixels(found)
     seconds: dict[str, float] = defaultdict(float)
     size = 0.0
-    for task in request.tasks:
+    for task in tasks:
         spent, bpp = _per_pixel(task)
-        if _keeps_png(request, task):
+        if store.keeps_pixels(request.store or "png", codecs.get(task.codec)):
             spent, bpp = spent + _PNG_SECONDS, bpp + _PNG_BPP
         seconds[task.codec] += megapixels * spent
         size += megapixels * 1e6 / 8 * bpp
     jobs = request.jobs or joblib.cpu_count()
-    rows = len(found) * len(request.tasks)
+    rows = len(found) * len(tasks)
     wall = sum(seconds.values()) / min(jobs, max(rows, 1))
-    return Cost(len(found), rows, megapixels, wall, size, dict(seconds))
+    return Cost(len(found), tasks, megapixels, wall, size, dict(seconds))
 
 
 def _per_pixel(task: Task) -> tuple[float, float]:
@@ -77,33 +81,31 @@ def _per_pixel(task: Task) -> tuple[float, float]:
     return float(spent), float(measured["bpp"])
 
 
-def _keeps_png(request: Request, task: Task) -> bool:
-    slow = codecs.get(task.codec).decode_cost == "slow"
-    return request.store in (None, "png") or (request.store == "bitstream" and slow)
-
-
 def _megapixels(found: Sequence[Found]) -> float:
     step = max(1, len(found) // _SAMPLED)
-    sampled = [_pixels(image.file) for image in found[::step]]
+    sampled = [0 if image.problem else _pixels(image.file) for image in found[::step]]
     return sum(sampled) / len(sampled) * len(found) / 1e6
 
 
 def _pixels(file: Path) -> int:
-    try:
-        with Image.open(file) as image:
-            return image.width * image.height
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError):
-        return 0  # becomes an error row, which costs nothing
+    """Pixels by the file's header; 0 for one that becomes an error row, which costs nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(file) as image:
+                return image.width * image.height
+        except Exception:  # whatever Pillow's many readers throw at bytes that are no image
+            return 0
 
 
 def describe(request: Request, cost: Cost) -> str:
     """The plan as text for ``--dry-run``."""
-    kinds = Counter(task.kind for task in request.tasks)
+    kinds = Counter(task.kind for task in cost.tasks)
     lines = [
-        f"{cost.images} images ({cost.megapixels:.1f} MP) x {len(request.tasks)} tasks "
-        f"= {cost.rows} rows",
+        f"{cost.images} images ({cost.megapixels:.1f} MP) x {len(cost.tasks)} tasks "
+        f"= {cost.images * len(cost.tasks)} rows",
         "tasks: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
-        "       " + " ".join(task.key for task in request.tasks),
+        "       " + " ".join(task.key for task in cost.tasks),
         f"disk:  about {_bytes(cost.bytes)} in {request.out}",
         f"time:  about {_duration(cost.seconds)} with {request.jobs or joblib.cpu_count()} jobs",
     ]

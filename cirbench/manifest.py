@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from . import codecs, roots, sources
 from .builder import store
+from .builder.journal import FILE_NAME as JOURNAL_NAME
 from .builder.journal import ROW_FIELDS, Journal
 from .codecs import RGB
 from .errors import CirbenchError, InputError
@@ -22,14 +22,15 @@ from .schema import ARROW_SCHEMA, NAMES, SCHEMA_VERSION, TIMINGS_SCHEMA
 
 FILE_NAME = "manifest.parquet"
 TIMINGS_NAME = "timings.parquet"
+SUMS_NAME = f"{FILE_NAME}.sha256"
 _ROW_GROUP = 50_000
 
 
 def write(folder: Path, journal: Journal, version: str) -> None:
-    """Make ``manifest.parquet``, ``timings.parquet`` and their checksums from the journal.
+    """Make ``manifest.parquet``, ``timings.parquet`` and ``manifest.parquet.sha256`` (of both).
 
-    Rows are streamed, sorted by row id: the same rows give the same bytes. Does nothing when no
-    row changed since the last time.
+    Rows are streamed from the journal, sorted by row id: the same rows give the same bytes. Does
+    nothing when no row changed since the last time and the files are as they were.
     """
     if journal.manifest_is_current(_stamp(folder)):
         return
@@ -44,22 +45,39 @@ def write(folder: Path, journal: Journal, version: str) -> None:
     try:
         temporary.mkdir(exist_ok=True)
         _write_tables(journal, schema, *paths)
-        sums = "".join(f"{_file_sha256(path)}  {path.name}\n" for path in paths)
+        sums = "".join(f"{store.file_sha256(path)}  {path.name}\n" for path in paths)
         for path in paths:
             path.replace(folder / path.name)
     except OSError as error:
         raise store.StoreError(
             f"cannot write {folder / FILE_NAME} ({error}); make room and run the same command again"
         ) from error
-    store.write(folder, f"{FILE_NAME}.sha256", sums.splitlines(keepends=True)[0].encode())
+    store.write(folder, SUMS_NAME, sums.encode())
     journal.manifest_written(_stamp(folder))
     journal.commit()
 
 
+def timings(folder: Path) -> dict[str, dict[str, float | None]]:
+    """Encode and decode seconds by row id; empty when ``timings.parquet`` is missing or damaged."""
+    try:
+        table = _read_table(folder / TIMINGS_NAME)
+    except (pa.ArrowException, OSError):
+        return {}
+    return {row.pop("row_id"): row for row in table.to_pylist()}
+
+
+def _read_table(path: Path) -> pa.Table:
+    with pa.OSFile(str(path)) as file:  # as a text, pyarrow takes "a:b" for an address
+        return pq.read_table(file, page_checksum_verification=True)
+
+
 def _write_tables(journal: Journal, schema: pa.Schema, path: Path, timings_path: Path) -> None:
+    options = {"compression": "zstd", "write_page_checksum": True}
     with (
-        pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as manifest,
-        pq.ParquetWriter(timings_path, TIMINGS_SCHEMA, compression="zstd") as timings,
+        pa.OSFile(str(path), "wb") as file,
+        pa.OSFile(str(timings_path), "wb") as timings_file,
+        pq.ParquetWriter(file, schema, **options) as manifest,
+        pq.ParquetWriter(timings_file, TIMINGS_SCHEMA, **options) as timings,
     ):
         for rows in _groups(journal.rows()):
             columns = dict(zip(ROW_FIELDS, zip(*rows, strict=True), strict=True))
@@ -81,16 +99,12 @@ def _groups(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def _stamp(folder: Path) -> str:
+    """Size and time of the manifest's files, ``missing`` when one is not there."""
     try:
-        found = (folder / FILE_NAME).stat()
+        found = [(folder / name).stat() for name in (FILE_NAME, TIMINGS_NAME, SUMS_NAME)]
     except FileNotFoundError:
         return "missing"
-    return f"{found.st_size} {found.st_mtime_ns}"
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return " ".join(f"{one.st_size} {one.st_mtime_ns}" for one in found)
 
 
 class Manifest:
@@ -132,11 +146,13 @@ class Manifest:
         path = Path(folder)
         path = path if path.suffix == ".parquet" else path / FILE_NAME
         if not path.is_file():
+            if (path.parent / JOURNAL_NAME).is_file():
+                raise CirbenchError(f"{path} is missing; run the build that made it once more")
             raise CirbenchError(
-                f"there is no {path}; make it with: cirbench build --out {path.parent}"
+                f"there is no {path}; make one with: cirbench build SOURCE --out {path.parent}"
             )
         try:
-            table = pq.read_table(path, page_checksum_verification=True)
+            table = _read_table(path)
             metadata = json.loads((table.schema.metadata or {})[b"cirbench"])
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise CirbenchError(f"{path} is damaged or no cirbench manifest ({error})") from error
@@ -193,6 +209,10 @@ class Manifest:
         Raises InputError when the image is missing, unreadable or not the one that was coded.
         """
         path = self.hq_path(row)
+        if not path.exists():
+            raise InputError(
+                f"{path} is missing; if the photos moved, add --hq-root {row['hq_root']}=FOLDER"
+            )
         rgb = sources.read(path).rgb
         key = (row["hq_root"], row["hq_path"])
         if key not in self._hashed:
@@ -244,9 +264,22 @@ def _check(table: pa.Table, path: Path) -> None:
         bad = _leaving(table[column])
         if bad:
             raise CirbenchError(f"{path}: the path {bad!r} in {column} leaves its folder; refused")
+    usable = table.filter(pc.not_equal(table["status"], "error"))
+    for column in _NEEDED:
+        if usable[column].null_count:
+            raise CirbenchError(f"{path}: {column} is empty in {usable[column].null_count} rows")
+    unknown = sorted(set(usable["codec"].unique().to_pylist()) - set(codecs.names()))
+    if unknown:
+        raise CirbenchError(f"{path} has rows of a codec {unknown[0]!r} that this cirbench lacks")
     names = table["hq_root"].unique().to_pylist()
     if any(not name or "/" in name or name in (".", "..") for name in names):
         raise CirbenchError(f"{path}: a root name in hq_root is no plain name; refused")
+
+
+_NEEDED = (
+    *("row_id", "set", "hq_path", "hq_sha256", "task", "codec", "level", "settings", "width"),
+    *("height", "bitstream_path", "bitstream_sha256", "lq_sha256"),
+)
 
 
 def _leaving(paths: pa.ChunkedArray) -> str | None:

@@ -39,38 +39,43 @@ def materialize(folder: str | Path, mode: str, *, jobs: int | None = None) -> tu
             f"{folder} has no {FILE_NAME}; only a data set built here can be changed"
         )
     with store.lock(folder), Journal(folder) as journal:
-        journal.set_meta("store", mode)
+        manifest.write(folder, journal, __version__)
         data = Manifest.open(folder).usable
-        todo = [row for row in data if _wants_pixels(row, mode) != bool(row["lq_path"])]
+        todo = [row for row in data if _wanted(row, mode) != row["lq_path"]]
         parallel = joblib.Parallel(
             n_jobs=jobs or joblib.cpu_count(), backend="threading", return_as="generator"
         )
         written = 0
         try:
             with threadpool_limits(1):
-                calls = (joblib.delayed(_change)(data, row) for row in todo)
-                for row_id, path in tqdm(
-                    parallel(calls), total=len(todo), desc="materialize", disable=None
-                ):
-                    journal.update(row_id, lq_path=path)
+                calls = (joblib.delayed(_prepare)(data, row, mode) for row in todo)
+                bar = tqdm(parallel(calls), total=len(todo), desc="materialize", disable=None)
+                for row in bar:
+                    path = _wanted(row, mode)
+                    journal.update(row["row_id"], lq_path=path)
+                    if path is None:
+                        journal.commit()  # first forget the file, then remove it
+                        store.inside(folder, row["lq_path"]).unlink(missing_ok=True)
                     written += path is not None
+            journal.set_meta("store", mode)
         finally:
             manifest.write(folder, journal, __version__)
     return written, len(todo) - written
 
 
-def _wants_pixels(row: Mapping[str, Any], mode: str) -> bool:
-    slow = codecs.get(row["codec"]).decode_cost == "slow"
-    return mode == "png" or (mode == "bitstream" and slow)
+def _wanted(row: Mapping[str, Any], mode: str) -> str | None:
+    """The ``lq_path`` of a row in this mode."""
+    codec = codecs.get(row["codec"])
+    if not store.keeps_pixels(mode, codec):
+        return None
+    name = row["bitstream_path"].split("/", 4)[-1].removesuffix(f".{codec.extension}")
+    return store.lq_path(row["codec"], row["level"], row["variant"], row["set"], name)
 
 
-def _change(data: Manifest, row: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Write the row's PNG, or remove it; returns (row id, the new lq_path)."""
-    if row["lq_path"]:
-        data.lq(row, stored=False)  # never remove pixels that cannot be made again
-        store.inside(data.folder, row["lq_path"]).unlink(missing_ok=True)
-        return row["row_id"], None
-    name = row["bitstream_path"].removeprefix("bitstreams/")
-    path = f"lq/{name.removesuffix('.' + codecs.get(row['codec']).extension)}.png"
-    store.write(data.folder, path, store.encode_png(data.lq(row, stored=False)))
-    return row["row_id"], path
+def _prepare(data: Manifest, row: Mapping[str, Any], mode: str) -> Mapping[str, Any]:
+    """Write the row's PNG; before one is removed, prove that it can be made again."""
+    pixels = data.lq(row, stored=False)
+    path = _wanted(row, mode)
+    if path is not None:
+        store.write(data.folder, path, store.encode_png(pixels))
+    return row

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from . import codecs
+from . import codecs, color
 from .codecs import Settings
 from .errors import CirbenchError
 from .resources import data_dir
@@ -75,6 +75,32 @@ class Task:
             wanted = dict(self.settings) | wanted
         return replace(self, settings=codecs.get(self.codec).settings(**wanted))
 
+    def changes(self, other: Task) -> dict[str, tuple[Any, Any]]:
+        """What differs between two tasks of one key: ``id``, ``kind`` and settings, as
+        (this one's, the other's) values; None where one has no such setting or id.
+        """
+        mine = {"id": self.task_id, "kind": self.kind} | dict(self.settings)
+        theirs = {"id": other.task_id, "kind": other.kind} | dict(other.settings)
+        pairs = {key: (mine.get(key), theirs.get(key)) for key in mine | theirs}
+        return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+@dataclass(frozen=True)
+class LevelException:
+    """Sets whose published images have other levels of one codec than the recipe's tasks.
+
+    Information for people and programs; a build never applies it by itself.
+
+    Attributes:
+        sets: names of image sets.
+        codec: codec name.
+        levels: its levels there, in place of the recipe's.
+    """
+
+    sets: tuple[str, ...]
+    codec: str
+    levels: tuple[int | str, ...]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -82,14 +108,17 @@ class Recipe:
 
     Attributes:
         name, version, description: as in its TOML.
-        tasks: all tasks, seen ones first in their own order.
-        sha256: of the canonical JSON of name, version and tasks: comments do not count.
+        tasks: all tasks in the file's order; seen ones are numbered in that order.
+        exceptions: sets whose published images have other levels.
+        sha256: of the canonical JSON of name, version and tasks: comments and exceptions, which
+            change nothing that is built, do not count.
     """
 
     name: str
     version: int
     description: str
     tasks: tuple[Task, ...]
+    exceptions: tuple[LevelException, ...] = ()
 
     @cached_property
     def sha256(self) -> str:
@@ -108,7 +137,7 @@ def names() -> list[str]:
 def load(name: str) -> Recipe:
     """The shipped recipe called ``name``, or the one in the TOML file ``name``.
 
-    Raises CirbenchError naming the file and what is wrong with it.
+    Raises CirbenchError naming the file, the line and what is wrong there.
     """
     path = data_dir("manifests") / "recipes" / f"{name}.toml"
     if not path.is_file():
@@ -117,47 +146,12 @@ def load(name: str) -> Recipe:
             raise CirbenchError(
                 f"there is no recipe {name!r}; give a TOML file or one of {', '.join(names())}"
             )
+    from .recipe_file import parse
+
     try:
         return parse(path.read_text(encoding="utf-8"))
     except (CirbenchError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CirbenchError(f"{path}: {error}") from error
-
-
-def parse(text: str) -> Recipe:
-    """A recipe from TOML text. Raises CirbenchError or TOMLDecodeError."""
-    raw = tomllib.loads(text)
-    _only(raw, {"name", "version", "description", "task"}, "the recipe")
-    tasks: list[Task] = []
-    for number, entry in enumerate(raw.get("task", []), 1):
-        where = f"task {number}"
-        _only(entry, {"codec", "levels", "kind", "settings"}, where)
-        kind = entry.get("kind", "other")
-        if kind not in KINDS:
-            raise CirbenchError(f"{where} has kind {kind!r}; it must be one of {', '.join(KINDS)}")
-        if not isinstance(entry.get("levels"), list) or "codec" not in entry:
-            raise CirbenchError(f"{where} needs a codec and a list of levels")
-        codec = codecs.get(entry["codec"])
-        settings = codec.settings(**entry.get("settings", {}))
-        for level in entry["levels"]:
-            seen = sum(task.kind == "seen" for task in tasks)
-            task_id = seen if kind == "seen" else None
-            task = Task(codec.name, codec.level(level), settings, kind, task_id)
-            if any(task.key == other.key for other in tasks):
-                raise CirbenchError(f"{where} repeats {task.key}")
-            tasks.append(task)
-    if not tasks:
-        raise CirbenchError("the recipe has no [[task]]")
-    if not isinstance(raw.get("name"), str) or not isinstance(raw.get("version"), int):
-        raise CirbenchError("the recipe needs a name (text) and a version (whole number)")
-    return Recipe(raw["name"], raw["version"], raw.get("description", ""), tuple(tasks))
-
-
-def _only(table: Mapping[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise CirbenchError(
-            f"{where} has an unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}"
-        )
 
 
 def select(
@@ -179,7 +173,7 @@ def select(
     Raises CirbenchError for unknown names or levels, and for a list that no chosen codec takes.
     """
     levels = {option: values for option, values in (levels or {}).items() if values}
-    chosen = [codecs.get(name) for name in names]
+    chosen = [codecs.get(name) for name in dict.fromkeys(names)]
     if not names:
         chosen = [codecs.get(name) for name in dict.fromkeys(task.codec for task in recipe.tasks)]
         if levels:
@@ -210,6 +204,9 @@ def select(
                 f"recipe {recipe.name} has no levels for {codec.name}; give them with --level"
             )
         tasks += [task.with_settings(**_for_codec(codec, settings)) for task in found]
+    for task in tasks:
+        if "conversion" in task.settings:
+            color.check(task.settings)
     return tasks
 
 

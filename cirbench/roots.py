@@ -26,17 +26,22 @@ def read(folder: Path) -> dict[str, Path]:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CirbenchError(f"{path}: {error}") from error
-    return {name: Path(str(text)) for name, text in raw.get("roots", {}).items()}
+    entries = raw.get("roots", {})
+    if not isinstance(entries, dict) or not all(isinstance(text, str) for text in entries.values()):
+        raise CirbenchError(f'{path}: [roots] must hold lines like name = "/folder"')
+    return {name: Path(text) for name, text in entries.items()}
 
 
 def text(roots: Mapping[str, Path]) -> str:
     """The contents of ``roots.toml`` for these roots."""
     lines = ["# Where this machine keeps the HQ images the manifest refers to.", "[roots]"]
-    # JSON strings are valid TOML basic strings.
-    lines += [
-        f"{json.dumps(name)} = {json.dumps(str(path))}" for name, path in sorted(roots.items())
-    ]
+    lines += [f"{_quoted(name)} = {_quoted(str(path))}" for name, path in sorted(roots.items())]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """``text`` as a TOML basic string: JSON's, without surrogate pairs, and with DEL escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def resolve(folder: Path, name: str, given: Mapping[str, Path] | None = None) -> Path:

@@ -27,6 +27,7 @@ row_id          str    Unique id: SHA-256 (first 32 hex digits) of set, hq_path,
 content_id      str    Same work across sets: SHA-256 (first 32 hex digits) of hq_sha256, task and settings.
 set             str    Name of the collection of HQ images.
 split           str    "train", "test" or "": by image, never by row.
+recipe          str    Recipe that kind and task_id refer to, e.g. "paper": the one the row was first built with.
 kind            str    "seen", "cross-degree", "cross-type" or "other", with respect to the recipe.
 task            str    codec-level, e.g. "jpeg-qf10"; null when the HQ image itself could not be used.
 task_id         int    Number of the task among the recipe's seen tasks; null for all others.

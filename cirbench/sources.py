@@ -19,6 +19,10 @@ EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp
 """Extensions (lower case) of the files that are looked at; what they are, their content says."""
 
 
+DATA_SET_FILES = ("journal.sqlite", "manifest.parquet")
+"""What tells a data set's folder."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One collection of HQ images.
@@ -58,9 +62,10 @@ class Found:
 def find(source: Source) -> Iterator[Found]:
     """All image files of a source in the order of their paths' code points, one at a time.
 
-    Hidden files and folders and other extensions are passed over. A symlinked folder is followed
-    once, however many links lead there; one that leads back to a folder it lies in, and anything
-    else that has an image's name but cannot be used, is a Found with a ``problem``.
+    Hidden files and folders, other extensions and data sets made by cirbench are passed over. A
+    symlinked folder is followed once, however many links lead there; one that leads back to a
+    folder it lies in, and anything else that has an image's name but cannot be used, is a Found
+    with a ``problem``.
     Raises CirbenchError when the root itself cannot be listed.
     """
     if source.files:
@@ -85,6 +90,8 @@ def find(source: Source) -> Iterator[Found]:
             identity = _identity(entry.stat())
             if any(folder.identity == identity for folder in stack):
                 raise OSError(errno.ELOOP, "symlink loop")
+            if _is_data_set(entry.path):
+                continue
             if entry.is_symlink():
                 if identity in followed:
                     continue
@@ -108,6 +115,11 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     # With its slash, a folder sorts where its files' whole paths do: "a-b.png" < "a/x.png".
     entries.sort(key=lambda entry: entry.name + "/" * _is_dir(entry), reverse=True)
     return entries
+
+
+def _is_data_set(folder: str) -> bool:
+    """A data set of ours inside a folder of photos: its LQ images are no HQ images."""
+    return any(os.path.exists(os.path.join(folder, name)) for name in DATA_SET_FILES)
 
 
 def _matters(entry: os.DirEntry[str]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from . import codecs
 from .builder import plan, store
 from .errors import CirbenchError
-from .manifest import FILE_NAME, Manifest
+from .manifest import FILE_NAME, SUMS_NAME, TIMINGS_NAME, Manifest
 from .recipe import Task
 
 
@@ -52,16 +51,20 @@ def verify(
     Raises CirbenchError when there is no manifest.
     """
     folder = Path(folder)
-    report = Report(files=1)
+    report = Report(files=2)
     if not (folder / FILE_NAME).is_file():
         Manifest.open(folder)  # says what is missing
-    report.problems += _check_sum(folder)
+    report.problems += _check_sums(folder)
     try:
         manifest = Manifest.open(folder, hq_roots)
     except CirbenchError as error:
         report.problems.append(str(error))
         return report
     report.rows = len(manifest)
+    known = manifest.table["hq_root"].unique().to_pylist()
+    for name in hq_roots or {}:
+        if name not in known:
+            raise CirbenchError(f"--hq-root {name}: this data set has only {', '.join(known)}")
     images: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in manifest.usable:
         images.setdefault((row["hq_root"], row["hq_path"], row["hq_sha256"]), row)
@@ -84,16 +87,21 @@ def verify(
     return report
 
 
-def _check_sum(folder: Path) -> list[str]:
-    """The manifest file against ``manifest.parquet.sha256`` beside it."""
-    path, beside = folder / FILE_NAME, folder / f"{FILE_NAME}.sha256"
+def _check_sums(folder: Path) -> list[str]:
+    """Manifest and timings against ``manifest.parquet.sha256`` beside them."""
+    beside = folder / SUMS_NAME
     if not beside.is_file():
         return [f"{beside} is missing; the manifest itself cannot be checked"]
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if beside.read_text(errors="replace").split()[:1] != [found]:
-        return [f"{path} is not the file its checksum {beside.name} was made from"]
-    return []
+    lines = beside.read_text(errors="replace").splitlines()
+    wanted = dict(line.split("  ", 1)[::-1] for line in lines if "  " in line)
+    problems = []
+    for name in (FILE_NAME, TIMINGS_NAME):
+        path = folder / name
+        if not path.is_file():
+            problems.append(f"{path} is missing")
+        elif wanted.get(name) != store.file_sha256(path):
+            problems.append(f"{path} is not the file its checksum in {beside.name} was made from")
+    return problems
 
 
 def _check_hq(manifest: Manifest, row: Mapping[str, Any]) -> tuple[int, list[str]]:

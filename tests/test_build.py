@@ -249,7 +249,7 @@ def test_a_bitstream_at_the_wrong_level_becomes_an_error_row(photos, tmp_path, m
     result = cirbench.build(photos, codec="avc", qp=[37], out=tmp_path / "out", jobs=1)
     assert result.failed == 3
     errors = {row["error"] for row in Manifest.open(tmp_path / "out")}
-    assert errors == {"asked avc for QP 37, the bitstream says 34"}
+    assert errors == {"asked avc for qp37, the bitstream says qp34"}
 
 
 def test_two_builds_in_one_folder_exclude_each_other(photos, tmp_path) -> None:

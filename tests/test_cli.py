@@ -137,6 +137,6 @@ main()
 
 def test_help_of_every_command_is_complete(tmp_path) -> None:
     text = cirbench("--help", cwd=tmp_path).stdout
-    for command in ("build", "verify", "materialize", "table", "recipes", "info"):
+    for command in ("build", "verify", "materialize", "check", "table", "recipes", "info"):
         assert re.search(rf"^  {command}  ", text, re.MULTILINE)
         assert len(cirbench(command, "--help", cwd=tmp_path).stdout) > 80

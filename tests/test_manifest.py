@@ -25,6 +25,7 @@ PATHS = st.sampled_from(["a/b.png", "é ü.png", "..x/y..z", "a..b"])
 ROW = st.fixed_dictionaries(
     {c.name: VALUES[c.type] for c in schema.COLUMNS}
     | {"encode_seconds": VALUES["float"], "decode_seconds": VALUES["float"]}
+    | {"status": st.just("error")}
     | {"row_id": st.text("0123456789abcdef", min_size=32, max_size=32), "hq_root": st.just("s")}
     | dict.fromkeys(("hq_path", "lq_path", "bitstream_path"), PATHS)
 )

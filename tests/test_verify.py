@@ -103,7 +103,7 @@ def test_pixels_that_cannot_be_made_again_are_never_removed(photos, tmp_path) ->
 
 
 def test_a_folder_without_a_data_set_says_so(tmp_path) -> None:
-    with pytest.raises(CirbenchError, match="make it with: cirbench build"):
+    with pytest.raises(CirbenchError, match="make one with: cirbench build"):
         verify(tmp_path)
     with pytest.raises(CirbenchError, match="only a data set built here"):
         materialize(tmp_path, "png")

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 import joblib
 
-from .. import __version__, manifest, recipe, roots, sources
+from .. import __version__, manifest, recipe, roots, sources, weights
 from ..errors import CirbenchError
 from ..recipe import Task
 from ..samples import sample_source
 from ..sources import Found, Source
-from . import available, engine, plan, store
+from . import available, engine, plan, recover, store
 from .journal import Journal
 from .row import Target
 
 HQ_MODES = ("ref", "link", "copy")
+Values = int | str | Sequence[int | str]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,27 @@ class Request:
     max_failures: int | None = None
     rehash: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse values that are none of the above, in one sentence."""
+        choices = (
+            ("store", self.store, (None, *store.MODES)),
+            ("hq", self.hq, (None, *HQ_MODES)),
+            ("weights", self.weights, weights.POLICIES),
+            *(("split", source.split, ("", "train", "test")) for source in self.sources),
+        )
+        for name, value, allowed in choices:
+            if value not in allowed:
+                legal = ", ".join(filter(None, allowed))
+                raise CirbenchError(f"{name} cannot be {value!r}; it is one of {legal}")
+        for name, number, least in (
+            ("jobs", self.jobs, 1),
+            ("limit", self.limit, 1),
+            ("max_failures", self.max_failures, 0),
+        ):
+            if number is not None and number < least:
+                raise CirbenchError(f"{name} cannot be {number}; it is at least {least}")
+        object.__setattr__(self, "out", self.out.expanduser())
+
 
 @dataclass
 class Result:
@@ -75,10 +97,10 @@ class Result:
 def build(
     source: str | Path | Sequence[str | Path] = (),
     *,
-    codec: str | Sequence[str] = (),
-    qp: Sequence[int] = (),
-    quality: Sequence[int] = (),
-    level: Sequence[int | str] = (),
+    codec: Values = (),
+    qp: Values = (),
+    quality: Values = (),
+    level: Values = (),
     recipe_name: str = "paper",
     out: str | Path = "data/cir",
     set_name: str | None = None,
@@ -86,7 +108,7 @@ def build(
     store_mode: str | None = None,
     hq: str | None = None,
     jobs: int | None = None,
-    weights: str = "auto",
+    weights_policy: str = "auto",
     limit: int | None = None,
     max_failures: int | None = None,
     rehash: bool = False,
@@ -99,9 +121,10 @@ def build(
     Args:
         source: folders or images (``"name=path"`` names the set); none means the sample photos.
         codec: codec names; none means all of the recipe's.
-        qp, quality, level: operating points; none means the recipe's.
+        qp, quality, level: operating points (37, [37, 42] or "37,42"); none means the recipe's.
         recipe_name: a shipped recipe or a TOML file.
-        out, store_mode, hq, jobs, weights, limit, max_failures, rehash: see :class:`Request`.
+        out, store_mode, hq, jobs, limit, max_failures, rehash: see :class:`Request`.
+        weights_policy: ``auto``, ``published`` or ``mini`` weights of the learned codecs.
         set_name, split: name of the set and its split ("train", "test") instead of the defaults.
         settings: encoder settings (``encoder``, ``preset``, ``chroma``, ``bit_depth``,
             ``conversion``, ``device``, ``threads``); a list of encoders is comma-separated.
@@ -114,11 +137,8 @@ def build(
     """
     chosen = recipe.load(recipe_name)
     given = [source] if isinstance(source, (str, Path)) else list(source)
-    names = [codec] if isinstance(codec, str) else list(codec)
-    levels = {"qp": qp, "qf": quality, "": level}
-    tasks = recipe.select(
-        chosen, names, {key: [str(v) for v in values] for key, values in levels.items()}, **settings
-    )
+    levels = {"qp": _listed(qp), "qf": _listed(quality), "": _listed(level)}
+    tasks = recipe.select(chosen, _listed(codec), levels, **settings)
     request = Request(
         parse_sources([str(item) for item in given], set_name, split),
         tasks,
@@ -127,7 +147,7 @@ def build(
         store_mode,
         hq,
         jobs,
-        weights,
+        weights_policy,
         limit,
         max_failures,
         rehash,
@@ -135,11 +155,27 @@ def build(
     return run(request)
 
 
+def _listed(values: Values) -> list[str]:
+    """``37``, ``"37,42"`` or ``[37, 42]`` as texts."""
+    if isinstance(values, str):
+        return [part.strip() for part in values.split(",") if part.strip()]
+    return [str(value) for value in ([values] if isinstance(values, int) else values)]
+
+
 def parse_sources(given: Sequence[str], set_name: str | None, split: str | None) -> list[Source]:
     """Sources from ``PATH`` or ``NAME=PATH`` texts; the sample photos when there are none."""
     if not given:
+        if set_name or split:
+            raise CirbenchError("--set and --split are about a SOURCE; give a folder of photos")
         return [sample_source()]
-    return sources.parse_sources(given, set_name, split)
+    found = sources.parse_sources(given, set_name, split)
+    for source in found:
+        if source.set == "sample" and source.root != sample_source().root:
+            raise CirbenchError(
+                "the set name 'sample' is that of scikit-image's photos; name yours: "
+                f"mine={source.root}"
+            )
+    return found
 
 
 def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Result:
@@ -151,17 +187,19 @@ def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Res
     for remark in here.remarks:
         say(remark)
     with store.lock(out), Journal(out) as journal:
-        target = Target(out, *_modes(request, journal, out), here.versions)
+        if recover.refill(journal, out):
+            say("the journal was missing; it was made again from the manifest")
+        modes = _modes(request, journal, out)
+        target = Target(out, *modes, request.recipe.name, here.versions)
         _check_versions(journal, here.versions)
-        found = find(request)
+        found = _with_splits(find(request), journal)
         _remember(request, journal, out)
         jobs = request.jobs or joblib.cpu_count()
         changed = engine.refresh(out, found, journal, jobs, request.rehash)
         if changed:
-            say(f"{len(changed)} photos changed since they were built: their rows are remade")
+            say(f"{len(changed)} photos changed since they were built: their old rows are dropped")
         todo = plan.make(found, here.tasks, journal, engine.present(out, journal))
-        for row_id, image_split, task in todo.stale:
-            journal.update(row_id, split=image_split, kind=task.kind, task_id=task.task_id)
+        engine.place_finished(todo, target)
         _forget_vanished(journal, found, request)
         result.skipped = todo.done
         try:
@@ -202,6 +240,21 @@ def _modes(request: Request, journal: Journal, out: Path) -> tuple[str, str]:
     return chosen[0], chosen[1]
 
 
+def _with_splits(found: Sequence[Found], journal: Journal) -> list[Found]:
+    """Images with their split: the one given now, for all their rows, else the recorded one.
+
+    An image is never in two splits.
+    """
+    recorded = {name: journal.splits(name) for name in {image.set for image in found}}
+    settled = []
+    for image in found:
+        before = recorded[image.set].get(image.path, "")
+        if image.split and image.path in recorded[image.set] and image.split != before:
+            journal.set_split(image.set, image.path, image.split)
+        settled.append(replace(image, split=image.split or before))
+    return settled
+
+
 def _check_versions(journal: Journal, versions: Mapping[tuple[str, str], tuple[str, str]]) -> None:
     """Refuse to mix rows of two versions of one encoder or decoder in one data set."""
     for (codec, encoder), here in versions.items():
@@ -231,8 +284,10 @@ def _remember(request: Request, journal: Journal, out: Path) -> None:
     for source in request.sources:
         if source.set == "sample":
             continue  # found inside scikit-image, wherever that is
+        if not _is_text(source.root):
+            raise CirbenchError(f"{source.root!r} is no UTF-8 name; rename the folder")
         before = known.get(source.set)
-        if before and before != source.root and before.is_dir():
+        if before and before.is_dir() and not before.samefile(source.root):
             raise CirbenchError(
                 f"in {out} the set {source.set!r} is {before}; name the other folder: "
                 f"{source.set}2={source.root}"
@@ -242,12 +297,18 @@ def _remember(request: Request, journal: Journal, out: Path) -> None:
         store.write(out, roots.FILE_NAME, roots.text(known).encode())
 
 
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _forget_vanished(journal: Journal, found: Sequence[Found], request: Request) -> None:
     """Drop the error rows of unusable files that are no longer in their folder."""
-    if request.limit is not None:
-        return
     there = {(image.set, image.path) for image in found}
-    sets = {image.set for image in found}
+    sets = {source.set for source in request.sources if not source.files and not request.limit}
     gone = [
         row_id
         for row_id, name, path in journal.select('row_id, "set", hq_path', "task IS NULL")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Generator, Iterable, Sequence
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import joblib
@@ -16,8 +17,10 @@ from ..errors import CirbenchError, InputError
 from ..sources import Found
 from .journal import Journal
 from .plan import Plan, assign_names
-from .row import Result, Target, forget_images, hash_image, make
+from .row import Result, Target, forget_images, hash_image, make, place_hq
 from .store import inside
+
+Results = Generator[Result, None, None]
 
 
 def run(
@@ -34,10 +37,10 @@ def run(
     bar = tqdm(total=len(plan), unit="row", desc="build", disable=quiet, file=sys.stderr)
     work = (joblib.delayed(make)(item, target) for item in plan.work(jobs))
     # OpenBLAS would start threads of its own under every worker.
-    with bar, threadpool_limits(1), contextlib.closing(_parallel(work, jobs)) as results:
+    with bar, threadpool_limits(1), _stopping_quietly(_parallel(work, jobs)) as results:
         for result in results:
             if result.image is not None:
-                journal.put_image(result.image)
+                _drop(journal.put_image(result.image), target.root)
             journal.add(result.row, result.replaces)
             if result.row["status"] != "error":
                 made += 1
@@ -53,12 +56,28 @@ def run(
     return made, len(failed)
 
 
-def _parallel(work: Iterable[object], jobs: int) -> Generator[Result, None, None]:
+def place_finished(plan: Plan, target: Target) -> None:
+    """Heal linked or copied HQ files of images that have nothing left to make."""
+    for index, (image, _) in enumerate(plan.images):
+        if index not in plan.pending and not image.problem:
+            place_hq(image, target)
+
+
+@contextlib.contextmanager
+def _stopping_quietly(results: Results) -> Iterator[Results]:
+    """Close ``results`` at the end; joblib warns about work that was not waited for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
+        with contextlib.closing(results):
+            yield results
+
+
+def _parallel(work: Iterable[object], jobs: int) -> Results:
     """Results as they come. Threads: encoders are subprocesses or release the GIL."""
     parallel = joblib.Parallel(
         n_jobs=jobs, backend="threading", return_as="generator_unordered", pre_dispatch="2*n_jobs"
     )
-    results: Generator[Result, None, None] = parallel(work)
+    results: Results = parallel(work)
     return results
 
 
@@ -90,10 +109,15 @@ def refresh(
             continue  # its rows fail below, one by one, and say why
         if record.hq_sha256 != known[image.set][image.path].hq_sha256:
             changed.append(image.path)
-        for path in journal.put_image(record):
-            inside(root, path).unlink(missing_ok=True)
+        _drop(journal.put_image(record), root)
     journal.commit()
     return changed
+
+
+def _drop(paths: Sequence[str], root: Path) -> None:
+    """Remove the files of rows that are no more."""
+    for path in paths:
+        inside(root, path).unlink(missing_ok=True)
 
 
 def present(root: Path, journal: Journal) -> set[str]:

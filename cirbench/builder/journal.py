@@ -48,14 +48,9 @@ class Journal:
         self.path = folder / FILE_NAME
         self._work_at_risk = 0.0
         self._committed = time.monotonic()
-        try:
+        with self._damage_reported():
             self._db = sqlite3.connect(self.path)
             self._create()
-        except sqlite3.DatabaseError as error:
-            raise CirbenchError(
-                f"{self.path} cannot be used as a journal ({error}); restore it, or delete it to "
-                "start this data set again"
-            ) from error
         found = self.meta("schema_version", str(SCHEMA_VERSION))
         if found != str(SCHEMA_VERSION):
             raise CirbenchError(
@@ -104,6 +99,20 @@ class Journal:
                 "again: what was committed is kept"
             ) from error
 
+    def _query(self, sql: str, values: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        with self._damage_reported():
+            yield from self._db.execute(sql, [*values])
+
+    @contextmanager
+    def _damage_reported(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise CirbenchError(
+                f"{self.path} cannot be used as a journal ({error}); move it away, and the next "
+                "build makes it again from the manifest"
+            ) from error
+
     def _execute(self, sql: str, values: Iterable[Any]) -> None:
         with self._writing():
             self._db.execute(sql, [*values])
@@ -112,8 +121,8 @@ class Journal:
 
     def meta(self, key: str, default: str = "") -> str:
         """A value about the whole data set."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return row[0] if row else default
+        rows = list(self._query("SELECT value FROM meta WHERE key = ?", [key]))
+        return str(rows[0][0]) if rows else default
 
     def set_meta(self, key: str, value: str) -> None:
         """Set a value about the whole data set."""
@@ -124,7 +133,7 @@ class Journal:
 
     def images(self, set_name: str) -> dict[str, ImageRecord]:
         """All known images of a set, by path."""
-        rows = self._db.execute('SELECT * FROM images WHERE "set" = ?', (set_name,))
+        rows = self._query('SELECT * FROM images WHERE "set" = ?', [set_name])
         return {row[1]: ImageRecord(*row) for row in rows}
 
     def put_image(self, image: ImageRecord) -> list[str]:
@@ -132,9 +141,8 @@ class Journal:
 
         Returns the files of the dropped rows, relative to the data set's folder.
         """
-        known = self._db.execute(
-            'SELECT * FROM images WHERE "set" = ? AND path = ?', (image.set, image.path)
-        ).fetchone()
+        same = 'SELECT * FROM images WHERE "set" = ? AND path = ?'
+        known = next(iter([*self._query(same, (image.set, image.path)), None]))
         values = tuple(vars(image).values())
         if known == values:
             return []
@@ -160,6 +168,9 @@ class Journal:
             self.delete([replaces])
         self._touch()
         self._work_at_risk += (row.get("encode_seconds") or 0) + (row.get("decode_seconds") or 0)
+        self._commit_now_and_then()
+
+    def _commit_now_and_then(self) -> None:
         if self._work_at_risk >= 1 or time.monotonic() - self._committed >= 1:
             self.commit()
 
@@ -168,27 +179,39 @@ class Journal:
         assignments = ", ".join(f'"{name}" = ?' for name in values)
         self._execute(f"UPDATE rows SET {assignments} WHERE row_id = ?", (*values.values(), row_id))
         self._touch()
+        self._commit_now_and_then()
 
     def delete(self, row_ids: Iterable[str]) -> None:
-        """Forget rows (their files are gone)."""
+        """Forget rows."""
         for row_id in row_ids:
             self._execute("DELETE FROM rows WHERE row_id = ?", (row_id,))
         self._touch()
 
-    def select(self, columns: str, where: str = "", values: Iterable[Any] = ()) -> sqlite3.Cursor:
+    def splits(self, set_name: str) -> dict[str, str]:
+        """The recorded split of every image of a set, by path."""
+        rows = self._query('SELECT DISTINCT hq_path, split FROM rows WHERE "set" = ?', [set_name])
+        return {row[0]: row[1] for row in rows}
+
+    def set_split(self, set_name: str, path: str, split: str) -> None:
+        """Move an image, with all its rows, into another split."""
+        where = '"set" = ? AND hq_path = ?'
+        self._execute(f"UPDATE rows SET split = ? WHERE {where}", (split, set_name, path))
+        self._touch()
+
+    def select(
+        self, columns: str, where: str = "", values: Iterable[Any] = ()
+    ) -> Iterator[tuple[Any, ...]]:
         """Stream ``columns`` of the rows, sorted by row id."""
         condition = f"WHERE {where}" if where else ""
-        return self._db.execute(
-            f"SELECT {columns} FROM rows {condition} ORDER BY row_id", [*values]
-        )
+        return self._query(f"SELECT {columns} FROM rows {condition} ORDER BY row_id", values)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """All rows as tuples of :data:`ROW_FIELDS`, sorted by row id, streamed."""
         yield from self.select(", ".join(f'"{name}"' for name in ROW_FIELDS))
 
-    def count(self) -> int:
-        """Number of rows, failed ones included."""
-        return int(self._db.execute("SELECT count(*) FROM rows").fetchone()[0])
+    def is_empty(self) -> bool:
+        """No row was ever made, or the journal is a new one."""
+        return not list(self._query("SELECT 1 FROM rows LIMIT 1"))
 
     # -- is the parquet manifest up to date? -----------------------------------------------------
 

@@ -13,6 +13,8 @@ from ..recipe import Task
 from ..sources import Found
 from .journal import ImageRecord, Journal
 
+_LONGEST = 240  # bytes of a file name without its ending; file systems take 255
+
 
 @dataclass(frozen=True)
 class Work:
@@ -54,20 +56,40 @@ def assign_names(found: Sequence[Found], known: Mapping[str, ImageRecord]) -> di
     """Data-set name of every image of one set, by path: no two ever share one.
 
     ``a/x.png`` is called ``a/x``; where another file of the set would be called the same (also on
-    a file system that ignores case), the ending stays: ``a/x.jpg``. Names once given are kept.
+    a file system that ignores case), the ending stays: ``a/x.jpg``. Very long file names are cut
+    and get a digest. Names once given are kept.
     """
     names = {path: record.name for path, record in known.items()}
     taken = {_folded(name) for name in names.values()}
     stems = Counter(_folded(_stem(image.path)) for image in found)
+    # A folder "a.png" leaves no room for a file "a" + ".png".
+    folders = {_folded(_stem(part)) for image in found for part in _folders(image.path)}
     for image in found:
         if image.path in names:
             continue
         stem = _stem(image.path)
-        candidates = [stem] if stems[_folded(stem)] == 1 else []
-        candidates += [image.path, f"{image.path}-{digest(image.path)[:8]}"]
+        alone = stems[_folded(stem)] == 1 and _folded(stem) not in folders
+        candidates = [_short(stem)] if alone else []
+        candidates += [_short(image.path), _short(f"{image.path}-{digest(image.path)[:8]}")]
         names[image.path] = next(name for name in candidates if _folded(name) not in taken)
         taken.add(_folded(names[image.path]))
     return names
+
+
+def _folders(path: str) -> Iterator[str]:
+    """``a`` and ``a/b`` of ``a/b/c.png``."""
+    parts = path.split("/")[:-1]
+    return ("/".join(parts[: end + 1]) for end in range(len(parts)))
+
+
+def _short(name: str) -> str:
+    """``name`` with parts that leave no room for an ending cut to a prefix and a digest."""
+    return "/".join(
+        part
+        if len(part.encode()) <= _LONGEST
+        else part.encode()[: _LONGEST - 33].decode(errors="ignore") + "-" + digest(part)
+        for part in name.split("/")
+    )
 
 
 def _stem(path: str) -> str:
@@ -85,17 +107,13 @@ class Plan:
 
     Attributes:
         images: every image found, with its name in the data set.
-        tasks: what is wanted of each.
         pending: for each image (by index) the tasks still to do.
         done: rows that need nothing.
-        stale: row ids of finished rows whose labels (split, kind, task id) differ from the plan's.
     """
 
     images: list[tuple[Found, str]] = field(default_factory=list)
-    tasks: Sequence[Task] = ()
     pending: dict[int, Sequence[Task]] = field(default_factory=dict)
     done: int = 0
-    stale: list[tuple[str, str, Task]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return sum(len(tasks) for tasks in self.pending.values())
@@ -129,8 +147,7 @@ def make(
     Returns:
         The plan; nothing has been written.
     """
-    plan = Plan(tasks=tasks)
-    labels = _labels(journal)
+    plan = Plan()
     for set_name in dict.fromkeys(image.set for image in found):
         mine = [image for image in found if image.set == set_name]
         known = journal.images(set_name)
@@ -146,12 +163,10 @@ def make(
             todo = []
             for task in tasks:
                 key = row_id(set_name, image.path, "", record.hq_sha256, task)
-                if key not in present:
+                if key in present:
+                    plan.done += 1
+                else:
                     todo.append(task)
-                    continue
-                plan.done += 1
-                if labels[key] != (image.split, task.kind, task.task_id):
-                    plan.stale.append((key, image.split, task))
             if todo:
                 plan.pending[index] = todo
     return plan
@@ -163,8 +178,3 @@ def _is_current(image: Found, record: ImageRecord | None) -> bool:
         and not image.problem
         and (record.size, record.mtime_ns) == (image.size, image.mtime_ns)
     )
-
-
-def _labels(journal: Journal) -> dict[str, tuple[str, str, int | None]]:
-    wanted = journal.select("row_id, split, kind, task_id", "status != 'error'")
-    return {key: (split, kind, task_id) for key, split, kind, task_id in wanted}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import codecs, sources
-from ..codecs import RGB, bitstream
+from ..codecs import RGB
 from ..errors import CirbenchError, CodecError, InputError
 from ..metrics.distortion import psnr_pair
 from . import plan, store
@@ -28,12 +29,14 @@ class Target:
         root: the data set's folder.
         store: ``png``, ``bitstream`` or ``bitstream-only``.
         hq: ``ref`` (leave HQ images where they are), ``link`` or ``copy`` (into ``hq/<set>/``).
+        recipe: name of the recipe that gives tasks their kinds and numbers.
         versions: (encoder, decoder) version by (codec, encoder) name.
     """
 
     root: Path
     store: str
     hq: str
+    recipe: str
     versions: dict[tuple[str, str], tuple[str, str]]
 
 
@@ -101,27 +104,33 @@ def _load(found: sources.Found, target: Target) -> _HQ:
     if found.problem:
         raise InputError(found.problem)
     image = sources.read(found.file)
-    if target.hq != "ref":
-        _place(found, target)
+    place_hq(found, target)
     return _HQ(image.rgb, store.pixel_sha256(image.rgb), image.source_mode, image.notes)
 
 
-def _place(found: sources.Found, target: Target) -> None:
-    """Link or copy an HQ file into the data set."""
+def place_hq(found: sources.Found, target: Target) -> None:
+    """Have an HQ file in the data set as ``--hq link`` or ``copy`` wants it; ``ref`` wants nothing.
+
+    A copy carries the time of its source, which tells whether it is still the same.
+    """
+    if target.hq == "ref":
+        return
     relative = f"hq/{found.set}/{found.path}"
     place = store.inside(target.root, relative)
-    if target.hq == "copy":
-        if not place.is_file() or place.is_symlink() or place.stat().st_size != found.size:
-            store.write(target.root, relative, found.file.read_bytes())
-    elif not place.is_symlink():
-        try:
+    try:
+        if target.hq == "copy":
+            there = place.lstat() if place.exists() and not place.is_symlink() else None
+            if there is None or (there.st_size, there.st_mtime_ns) != (found.size, found.mtime_ns):
+                store.write(target.root, relative, found.file.read_bytes())
+                os.utime(place, ns=(found.mtime_ns, found.mtime_ns))
+        elif not place.is_symlink() or place.readlink() != found.file.resolve():
             place.parent.mkdir(parents=True, exist_ok=True)
             place.unlink(missing_ok=True)
             place.symlink_to(found.file.resolve())
-        except OSError as error:
-            raise store.StoreError(
-                f"cannot link {place} ({error.strerror}); use --hq ref"
-            ) from error
+    except OSError as error:
+        raise store.StoreError(
+            f"cannot {target.hq} {found.file} to {place} ({error.strerror}); use --hq ref"
+        ) from error
 
 
 def hash_image(found: sources.Found, name: str) -> ImageRecord | InputError:
@@ -185,6 +194,7 @@ def _labels(work: Work, target: Target) -> dict[str, Any]:
     return {
         "set": found.set,
         "split": found.split,
+        "recipe": target.recipe,
         "kind": task.kind,
         "task": task.key,
         "task_id": task.task_id,
@@ -236,7 +246,7 @@ def _code(rgb: RGB, work: Work, target: Target, row_id: str) -> dict[str, Any]:
     else:
         lq = codec.decode(coded.bitstream, size, task.settings)
         decode_seconds = time.perf_counter() - encoded
-    bitstream.check_level(task.codec, coded.bitstream, task.level, task.settings)
+    codec.check_level(coded.bitstream, task.level, task.settings)
     if lq.shape != rgb.shape:
         raise CodecError(
             f"{task.codec} decoded to {lq.shape[1]}x{lq.shape[0]}, not {size[1]}x{size[0]}"
@@ -260,7 +270,7 @@ def _code(rgb: RGB, work: Work, target: Target, row_id: str) -> dict[str, Any]:
         "encode_seconds": encoded - start,
         "decode_seconds": decode_seconds,
     }
-    if target.store == "png" or (target.store == "bitstream" and codec.decode_cost == "slow"):
+    if store.keeps_pixels(target.store, codec):
         columns["lq_path"] = store.lq_path(*where)
         store.write(target.root, columns["lq_path"], store.encode_png(lq))
     store.write(target.root, columns["bitstream_path"], coded.bitstream)

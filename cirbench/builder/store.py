@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import imagecodecs
 import numpy as np
 
-from ..codecs.base import RGB
+from ..codecs import RGB, Codec
 from ..errors import CirbenchError, InputError
 
 MODES = ("png", "bitstream", "bitstream-only")
@@ -31,6 +31,11 @@ def folder(codec: str, level: str, variant: str) -> str:
     """``<codec>/<level>``; for a variant ``<codec>/<level>+<what differs>``."""
     slug = re.sub(r"[^A-Za-z0-9._=-]+", "_", variant)
     return f"{codec}/{level}+{slug}" if variant else f"{codec}/{level}"
+
+
+def keeps_pixels(mode: str, codec: Codec) -> bool:
+    """Whether ``--store mode`` keeps LQ pixels of this codec beside its bitstreams."""
+    return mode == "png" or (mode == "bitstream" and codec.decode_cost == "slow")
 
 
 def lq_path(codec: str, level: str, variant: str, set_name: str, name: str) -> str:
@@ -120,6 +125,12 @@ def lock(root: Path) -> Iterator[None]:
 def sha256(data: bytes | memoryview) -> str:
     """Hex SHA-256 of bytes."""
     return hashlib.sha256(data).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def pixel_sha256(rgb: RGB) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
 
-from ..errors import CirbenchError
+from ..errors import CirbenchError, CodecError
 from ..resources import data_dir
 from .base import RGB, CodecModule, Encoded, Probe, Settings
 
@@ -74,7 +74,7 @@ class Codec:
         """The level's name in keys and folders: ``"qf10"``, ``"qp37"``, ``"low"``."""
         return f"{self.parameter}{level}"
 
-    def settings(self, **wanted: Any) -> dict[str, Any]:
+    def settings(self, /, **wanted: Any) -> dict[str, Any]:
         """Complete, canonical settings: the encoder's defaults with ``wanted`` on top.
 
         Raises CirbenchError for an unknown setting or a value this encoder does not take.
@@ -94,9 +94,9 @@ class Codec:
                     f"{self.name} with {encoder} has no setting {key!r}; it has {has}"
                 )
             if value not in allowed[key]:
-                legal = ", ".join(map(str, allowed[key]))
+                legal = ", ".join(map(repr, allowed[key]))
                 raise CirbenchError(
-                    f"{self.name} with {encoder} does not take {key} {value}; it takes {legal}"
+                    f"{self.name} with {encoder} does not take {key} {value!r}; it takes {legal}"
                 )
             settings[key] = value
         return settings
@@ -113,6 +113,14 @@ class Codec:
     def decode(self, bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
         """Pixels (uint8, (H, W, 3)) of a bitstream of ``size`` (H, W). Raises CodecError."""
         return self.module(settings).decode(bitstream, size, settings)
+
+    def check_level(self, bitstream: bytes, level: int | str, settings: Settings) -> None:
+        """Raise CodecError when the bitstream was not coded at ``level``: proof, not trust."""
+        found = self.module(settings).level_of(bitstream, settings)
+        if found is not None and found != level:
+            raise CodecError(
+                f"asked {self.name} for {self.label(level)}, the bitstream says {self.label(found)}"
+            )
 
     def probe(self, settings: Settings | None = None) -> Probe:
         """Is the encoder on this machine, and which version exactly?"""

@@ -1,9 +1,10 @@
-"""The codec contract: one frozen record and three functions (DESIGN, "Contracts").
+"""The codec contract: one frozen record and four functions (DESIGN, "Contracts").
 
 A codec is data (``codecs/<name>.toml``) plus, per encoder, a module with::
 
     encode(rgb, level, settings) -> Encoded
     decode(bitstream, size, settings) -> rgb
+    level_of(bitstream, settings) -> level
     probe(settings) -> Probe
 
 Pixels are ``uint8`` arrays of shape ``(H, W, 3)``, RGB; bitstreams are container-free ``bytes``.
@@ -68,6 +69,12 @@ class CodecModule(Protocol):
 
     def decode(self, bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
         """Pixels of a bitstream, cropped to ``size`` = (height, width)."""
+
+    def level_of(self, bitstream: bytes, settings: Settings) -> int | str | None:
+        """Level the bitstream says it was coded at; None when the format does not hold it.
+
+        Raises CodecError when it cannot be a bitstream of this codec.
+        """
 
     def probe(self, settings: Settings) -> Probe:
         """Availability and version; cheap enough to call once per build."""

@@ -18,8 +18,6 @@ import av.logging
 import numpy as np
 
 from ..errors import CodecError
-from . import cheng2020, hific
-from .base import Settings
 
 FFMPEG_NAMES = {"avc": "h264", "hevc": "hevc", "vvc": "vvc"}
 """FFmpeg's name of each video codec: decoder, elementary stream format and parser."""
@@ -32,38 +30,6 @@ _QP_FIELDS = frozenset(
     )
 )
 _TRACE_LOCK = threading.Lock()
-
-
-def check_level(
-    codec: str, bitstream: bytes, level: int | str, settings: Settings | None = None
-) -> None:
-    """Raise CodecError when ``bitstream`` was not coded at ``level``.
-
-    AVC, HEVC, VVC: every slice's QP equals the level. JPEG: the quantisation tables are libjpeg's
-    for that quality. WebP: it is the lossy format (the file does not hold the quality). Learned
-    codecs: their own header (``settings`` are theirs).
-    """
-    if codec in FFMPEG_NAMES:
-        found = slice_qp(codec, bitstream)
-        if found != level:
-            raise CodecError(f"asked {codec} for QP {level}, the bitstream says {found}")
-    elif codec == "jpeg":
-        quality = jpeg_quality(bitstream)
-        if quality != level:
-            raise CodecError(f"asked jpeg for QF {level}, its tables say {quality}")
-    elif codec == "webp":
-        if not webp_is_lossy(bitstream):
-            raise CodecError(f"asked webp for QF {level}, the bitstream is not lossy WebP")
-    elif codec in ("c_psnr", "c_ssim", "hific"):
-        own = hific.level_of(bitstream) if codec == "hific" else _cheng_level(bitstream, settings)
-        if own != level:
-            raise CodecError(f"asked {codec} for {level}, the bitstream says {own}")
-
-
-def _cheng_level(bitstream: bytes, settings: Settings | None) -> int:
-    if settings is None:
-        raise TypeError("the levels of c_psnr and c_ssim are checked with their settings")
-    return cheng2020.level_of(bitstream, settings)
 
 
 def slice_qp(codec: str, bitstream: bytes) -> int:

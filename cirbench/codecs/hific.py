@@ -74,7 +74,7 @@ def decode(bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
 
     from . import hific_entropy
 
-    level, stream = level_of(bitstream), bitstream[HEADER:]
+    level, stream = level_of(bitstream, settings), bitstream[HEADER:]
     found = weights.resolve("hific", level, settings["weights"])
     if bitstream[1:HEADER] != learned.checksum(found.sha256, size, stream):
         raise CodecError(
@@ -90,7 +90,7 @@ def decode(bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
         return codec.pixels(y_symbols, means, size)
 
 
-def level_of(bitstream: bytes) -> str:
+def level_of(bitstream: bytes, settings: Settings) -> str:
     """The level that a bitstream was coded at. Raises CodecError when it is no HiFiC bitstream."""
     if len(bitstream) < HEADER or bitstream[0] >= len(LEVELS):
         raise CodecError("this is not a HiFiC bitstream; build the row again")

@@ -24,6 +24,7 @@ import numpy as np
 from ..color import Plane, Planes, check, pad, planes_to_rgb, rgb_to_planes
 from ..errors import CodecError, UnavailableError
 from .base import RGB, Encoded, Probe, Settings
+from .bitstream import slice_qp
 from .reference_tools import SOFTWARE, locate
 from .video import decode_planes
 
@@ -95,6 +96,11 @@ def decode(bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
             f"not {expected[1]}x{expected[0]} of {_coded_depth(settings)}"
         )
     return _to_rgb(planes, size, settings)
+
+
+def level_of(bitstream: bytes, settings: Settings) -> int:
+    """The slice QP in the bitstream."""
+    return slice_qp(SOFTWARE[settings["encoder"]].codec, bitstream)
 
 
 # What the encoders are told

@@ -7,12 +7,13 @@ below make the slice QP equal the level; see docs/codecs.md for what the obvious
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from .. import color
 from ..errors import CodecError, UnavailableError
 from .base import RGB, Encoded, Probe, Settings
-from .bitstream import FFMPEG_NAMES
+from .bitstream import FFMPEG_NAMES, slice_qp
 
 MIN_SIDE = 16
 """x265 and VVenC refuse 8x8 and take 16x16 (found by trying); smaller images are padded."""
@@ -95,7 +96,9 @@ def encode(rgb: RGB, level: int | str, settings: Settings) -> Encoded:
     command, args = _command(settings, level, (width, height), "error")
     bitstream, printed, status = _run(command, _raw(planes))
     if status or not bitstream:
-        lines = printed.strip().splitlines() or ["it printed nothing"]
+        lines = printed.strip().splitlines() or [f"it ended with status {status}"]
+        if status < 0:
+            lines = [f"it was ended by signal {-status}"]
         raise CodecError(f"{settings['encoder']} failed: {re.sub(r'0x[0-9a-f]+', '', lines[0])}")
     return Encoded(bitstream, args)
 
@@ -116,15 +119,36 @@ def _run(command: Sequence[str], raw: bytes) -> tuple[bytes, str, int]:
                 stderr=log,
                 pass_fds=(writer,),
             )
+        except OSError as error:
+            raise UnavailableError(f"{command[0]} cannot be run ({error.strerror})") from error
         finally:
             os.close(writer)
-        with process:
+        with process, _alive(process):
             assert process.stdin is not None
             with suppress(BrokenPipeError), process.stdin as pipe:  # it died: its log says why
                 pipe.write(raw)
             data = bitstream.read()
         log.seek(0)
         return data, log.read().decode(errors="replace"), process.returncode
+
+
+_RUNNING: set[subprocess.Popen[bytes]] = set()
+
+
+@contextmanager
+def _alive(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Keep track of ``process``: if Python ends meanwhile, so does it."""
+    _RUNNING.add(process)
+    try:
+        yield
+    finally:
+        _RUNNING.discard(process)
+
+
+@atexit.register
+def _end_encoders() -> None:
+    for process in list(_RUNNING):
+        process.kill()
 
 
 def _raw(planes: color.Planes) -> bytes:
@@ -204,6 +228,11 @@ def _samples(plane: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     return lines[:, : plane.width].copy()
 
 
+def level_of(bitstream: bytes, settings: Settings) -> int:
+    """The slice QP in the bitstream."""
+    return slice_qp(_ENCODERS[settings["encoder"]].codec, bitstream)
+
+
 def probe(settings: Settings) -> Probe:
     """Version of the encoder library and of the ffmpeg that carries it."""
     try:
@@ -222,8 +251,8 @@ def _probe(name: str) -> Probe:
     grey = bytes(MIN_SIDE * MIN_SIDE * 3 // 2 * (1 if depth == 8 else 2))
     bitstream, printed, status = _run(command, grey)
     printed += bitstream.decode("latin-1")
-    build = subprocess.run([_ffmpeg(), "-version"], capture_output=True, text=True, check=False)
-    release = re.search(r"ffmpeg version (\S+)", build.stdout)
+    _, build, _ = _run([_ffmpeg(), "-version"], b"")
+    release = re.search(r"ffmpeg version (\S+)", build)
     found = re.search(encoder.version, printed)
     if status or not release:
         hint = f"{_ffmpeg()} has no {encoder.library}; unset IMAGEIO_FFMPEG_EXE to use another"

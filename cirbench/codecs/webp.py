@@ -6,13 +6,17 @@ import imagecodecs
 
 from ..errors import CodecError
 from .base import RGB, Encoded, Probe, Settings
+from .bitstream import webp_is_lossy
 
 
 def encode(rgb: RGB, level: int | str, settings: Settings) -> Encoded:
     """VP8 key frame at quality ``level`` (0..100); preset ``m4`` is libwebp's ``method=4``."""
     method = int(settings["preset"].removeprefix("m"))
     # Without lossless=False imagecodecs writes lossless WebP, whatever the level.
-    data = imagecodecs.webp_encode(rgb, level=int(level), lossless=False, method=method)
+    try:
+        data = imagecodecs.webp_encode(rgb, level=int(level), lossless=False, method=method)
+    except (imagecodecs.WebpError, ValueError) as error:  # more than 16,383 pixels wide or high
+        raise CodecError(f"libwebp cannot code {rgb.shape[1]}x{rgb.shape[0]} ({error})") from error
     return Encoded(bytes(data), f"quality={level} method={method}")
 
 
@@ -23,6 +27,12 @@ def decode(bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
     except (imagecodecs.WebpError, ValueError) as error:
         raise CodecError(f"libwebp cannot decode this WebP ({error})") from error
     return rgb
+
+
+def level_of(bitstream: bytes, settings: Settings) -> None:
+    """WebP does not hold its quality, only that it is lossy. Raises CodecError when it is not."""
+    if not webp_is_lossy(bitstream):
+        raise CodecError("this is not a lossy WebP bitstream")
 
 
 def probe(settings: Settings) -> Probe:

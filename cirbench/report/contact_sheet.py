@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from .. import codecs
 from ..builder import store
 from ..codecs import RGB
 from ..manifest import Manifest
+from . import drawing
 
 FILE_NAME = "contact_sheet.png"
-_CROP, _SCALE, _GAP, _TEXT = 96, 2, 8, 34
-_CELL = _CROP * _SCALE
-_INK, _FAINT, _PAPER = (30, 30, 30), (110, 110, 110), (255, 255, 255)
+_CROP, _SCALE = 96, 2
+_SHAPE = drawing.Format(_CROP * _SCALE, _CROP * _SCALE, caption=13, title=18)
 
 
 def write(folder: Path, photos: int = 3) -> Path | None:
@@ -35,7 +33,7 @@ def write(folder: Path, photos: int = 3) -> Path | None:
     if not blocks:
         return None
     width = max(block.width for block in blocks)
-    sheet = Image.new("RGB", (width, sum(block.height for block in blocks)), _PAPER)
+    sheet = Image.new("RGB", (width, sum(block.height for block in blocks)), drawing.PAPER)
     top = 0
     for block in blocks:
         sheet.paste(block, (0, top))
@@ -61,67 +59,11 @@ def _photos(manifest: Manifest, count: int) -> list[list[dict[str, Any]]]:
     return photos
 
 
-def _block(manifest: Manifest, rows: Sequence[dict[str, Any]]) -> Image.Image:
+def _block(manifest: Manifest, rows: list[dict[str, Any]]) -> Image.Image:
     hq = manifest.hq(rows[0])
-    top, left = _busiest(hq)
-    crop = (slice(top, top + _CROP), slice(left, left + _CROP))
-    lines = [
-        sorted(
-            (row for row in rows if row["codec"] == name),
-            key=lambda r: _quality(r),
-        )
-        for name in codecs.names()
-    ]
-    lines = [line for line in lines if line]
-    columns = 1 + max(len(line) for line in lines)
-    size = (
-        _GAP + columns * (_CELL + _GAP),
-        _TEXT + len(lines) * (_CELL + _TEXT + _GAP),
-    )
-    block = Image.new("RGB", size, _PAPER)
-    draw = ImageDraw.Draw(block)
-    title = f"{rows[0]['set']} / {rows[0]['hq_path']}   {rows[0]['width']} x {rows[0]['height']}"
-    draw.text((_GAP, _GAP), title, _INK, _font(18))
-    for number, line in enumerate(lines):
-        y = _TEXT + number * (_CELL + _TEXT + _GAP)
-        _cell(block, draw, 0, y, hq[crop], "HQ", codecs.get(line[0]["codec"]).title)
-        for column, row in enumerate(line, 1):
-            name = " ".join((row["task"], row["variant"])).strip()
-            caption = f"{row['bpp']:.3f} bpp  {row['psnr_rgb']:.2f} dB"
-            _cell(block, draw, column, y, manifest.lq(row)[crop], name, caption)
-    return block
+    crop = drawing.busiest(hq, _CROP)
 
+    def look(rgb: RGB) -> list[RGB]:
+        return [drawing.enlarge(rgb[crop], _SCALE)]
 
-def _quality(row: dict[str, Any]) -> tuple[str, float]:
-    """Sorts a codec's rows from strongest to weakest artefacts."""
-    return row["variant"], row["bpp"]
-
-
-def _cell(
-    block: Image.Image, draw: ImageDraw.ImageDraw, column: int, y: int, rgb: RGB, *captions: str
-) -> None:
-    x = _GAP + column * (_CELL + _GAP)
-    picture = Image.fromarray(np.ascontiguousarray(rgb))
-    enlarged = picture.resize(
-        (picture.width * _SCALE, picture.height * _SCALE), Image.Resampling.NEAREST
-    )
-    block.paste(enlarged, (x, y))
-    for line, (text, ink) in enumerate(zip(captions, (_INK, _FAINT), strict=True)):
-        draw.text((x, y + _CELL + 1 + 15 * line), text, ink, _font(13))
-
-
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)
-
-
-def _busiest(rgb: RGB) -> tuple[int, int]:
-    """(top, left) of the crop with the most edges: where artefacts show."""
-    grey = rgb.astype(np.float32).mean(axis=2)
-    edges = np.zeros_like(grey)
-    edges[1:] += np.abs(np.diff(grey, axis=0))
-    edges[:, 1:] += np.abs(np.diff(grey, axis=1))
-    sums = np.pad(edges, ((1, 0), (1, 0))).cumsum(0, dtype=np.float64).cumsum(1)
-    high, wide = (min(_CROP, side) for side in grey.shape)
-    energy = sums[high:, wide:] - sums[:-high, wide:] - sums[high:, :-wide] + sums[:-high, :-wide]
-    top, left = np.unravel_index(energy.argmax(), energy.shape)
-    return int(top), int(left)
+    return drawing.block(manifest, rows, _SHAPE, look, look(hq))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import codecs
 from ..manifest import TIMINGS_NAME, Manifest
+from ..schema import TIMINGS_SCHEMA
 
 _HEADER = ("codec", "level", "kind", "images", "bpp", "PSNR", "PSNR-Y", "encode s", "decode s")
 _MEANS = {
@@ -30,13 +32,13 @@ def rows(folder: Path, sets: Collection[str] = ()) -> list[dict[str, object]]:
 
     Returns:
         Dictionaries with codec, level, variant, kind, images and the mean ``bpp``, ``psnr_rgb``,
-        ``psnr_y`` (dB), ``encode_seconds``, ``decode_seconds``; in the codecs' order, by level.
+        ``psnr_y`` (dB, images whose LQ equals the HQ left out), ``encode_seconds``,
+        ``decode_seconds``; in the codecs' order, by level.
     """
-    manifest = Manifest.open(folder).usable
-    if sets:
-        manifest = manifest.filter(set=sorted(sets))
-    timings = pq.read_table(folder / TIMINGS_NAME)
-    table = manifest.table.join(timings, "row_id", join_type="left outer")
+    table = timed(folder, sets)
+    for name in ("psnr_rgb", "psnr_y"):  # LQ equal to HQ is no number to average
+        finite = pc.if_else(pc.is_finite(table[name]), table[name], None)
+        table = table.set_column(table.schema.get_field_index(name), name, finite)
     keys = ["codec", "level", "level_value", "variant", "kind"]
     grouped = table.group_by(keys).aggregate([("row_id", "count"), *((n, "mean") for n in _MEANS)])
     found = [
@@ -46,6 +48,16 @@ def rows(folder: Path, sets: Collection[str] = ()) -> list[dict[str, object]]:
         for row in grouped.to_pylist()
     ]
     return sorted(found, key=_place)
+
+
+def timed(folder: Path, sets: Collection[str] = ()) -> pa.Table:
+    """The usable rows, with ``encode_seconds`` and ``decode_seconds`` (null where not measured)."""
+    manifest = Manifest.open(folder).usable
+    if sets:
+        manifest = manifest.filter(set=sorted(sets))
+    path = folder / TIMINGS_NAME
+    timings = pq.read_table(path) if path.is_file() else TIMINGS_SCHEMA.empty_table()
+    return manifest.table.join(timings, "row_id", join_type="left outer")
 
 
 def _place(row: dict[str, object]) -> tuple[object, ...]:
@@ -65,23 +77,30 @@ def table(folder: Path, sets: Collection[str] = (), markdown: bool = False) -> s
     if markdown:
         lines.insert(1, ("---", "---", "---", *["--:"] * (len(_HEADER) - 3)))
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADER))]
+    return aligned(lines, left=3)
+
+
+def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
+    """Cells as columns of text: the first ``left`` flush left, the others flush right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if column < 3 else cell.rjust(width)
+            cell.ljust(width) if column < left else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     )
 
 
-def failures(folder: Path, most: int = 20) -> Iterator[str]:
-    """One line per failed row of the data set, at most ``most``, then how many more there are."""
-    table = Manifest.open(folder).table
-    failed = table.filter(pc.equal(table["status"], "error"))
-    columns = failed.select(["hq_path", "task", "error"]).to_pylist()
+def failures(folder: Path, sets: Collection[str] = (), most: int = 20) -> Iterator[str]:
+    """One line per failed row of these sets, at most ``most``, then how many more there are."""
+    manifest = Manifest.open(folder).filter(status="error")
+    if sets:
+        manifest = manifest.filter(set=sorted(sets))
+    columns = manifest.table.select(["hq_path", "task", "error"]).to_pylist()
     for row in columns[:most]:
         task = f" {row['task']}" if row["task"] else ""
-        yield f"failed: {row['hq_path']}{task}: {row['error']}"
+        line = f"failed: {row['hq_path']}{task}: {row['error']}"
+        yield "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)  # names are anything
     if len(columns) > most:
         yield f"... and {len(columns) - most} more; see the manifest's error column"

@@ -1,0 +1,37 @@
+"""A data set whose journal is lost gets it back from its manifest, so that a build can go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .. import manifest
+from ..codecs import get
+from .journal import ImageRecord, Journal
+
+
+def refill(journal: Journal, folder: Path) -> bool:
+    """Fill an empty journal from the manifest beside it; False when there is nothing to do.
+
+    Sizes and times of HQ files are not in a manifest: the next build hashes those photos again.
+
+    Raises CirbenchError when the manifest is damaged: better no build than one that forgets rows.
+    """
+    if not journal.is_empty() or not (folder / manifest.FILE_NAME).is_file():
+        return False
+    data = manifest.Manifest.open(folder)
+    timings = manifest.timings(folder)
+    stores = set()
+    for row in data:
+        journal.add(row | timings.get(row["row_id"], {}))
+        if row["task"] is None or row["status"] == "error":
+            continue
+        codec = get(row["codec"])
+        name = row["bitstream_path"].split("/", 4)[-1].removesuffix(f".{codec.extension}")
+        size = (row["width"], row["height"])
+        image = ImageRecord(row["set"], row["hq_path"], name, -1, -1, row["hq_sha256"], *size)
+        journal.put_image(image)
+        if codec.decode_cost == "fast":
+            stores.add("png" if row["lq_path"] else "bitstream")
+    if len(stores) == 1:
+        journal.set_meta("store", stores.pop())
+    return True
