@@ -151,8 +151,10 @@ def build(
             click.confirm("Build this?", abort=True)
     result = run(request, lambda line: click.echo(line, err=True))
     click.echo(summary.table(result.out, sets={s.set for s in sources}))
+    sheet: Path | None = result.out / contact_sheet.FILE_NAME
     try:
-        sheet = contact_sheet.write(result.out)
+        if result.made or not (result.out / contact_sheet.FILE_NAME).exists():
+            sheet = contact_sheet.write(result.out)
     except CirbenchError as error:  # a picture that cannot be drawn spoils no build
         click.echo(f"no contact sheet: {error}", err=True)
         sheet = None

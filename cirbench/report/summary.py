@@ -50,11 +50,17 @@ def rows(folder: Path, sets: Collection[str] = ()) -> list[dict[str, object]]:
     return sorted(found, key=_place)
 
 
+_WIDE = ["settings", "encoder_args", "encoder_version", "decoder_version", "note", "error"]
+
+
 def timed(folder: Path, sets: Collection[str] = ()) -> pa.Table:
-    """The usable rows, with ``encode_seconds`` and ``decode_seconds`` (null where not measured)."""
+    """The usable rows without their texts about encoders, and with ``encode_seconds`` and
+    ``decode_seconds`` (null where not measured).
+    """
     manifest = Manifest.open(folder).usable
     if sets:
         manifest = manifest.filter(set=sorted(sets))
+    manifest.table = manifest.table.drop_columns(_WIDE)  # a join copies every column
     path = folder / TIMINGS_NAME
     timings = pq.read_table(path) if path.is_file() else TIMINGS_SCHEMA.empty_table()
     return manifest.table.join(timings, "row_id", join_type="left outer")
