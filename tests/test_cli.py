@@ -68,6 +68,15 @@ def test_the_used_by_command_after_a_build_adds_rows(photos, tmp_path) -> None:
     assert len(Manifest.open(tmp_path / "data/cir")) == 18
 
 
+def test_a_contact_sheet_of_many_levels_stays_readable(photos, tmp_path) -> None:
+    cirbench(
+        "build", photos, "--codec", "jpeg", "--qf", ",".join(map(str, range(1, 41))), cwd=tmp_path
+    )
+    sheet = imagecodecs.imread(tmp_path / "data/cir/contact_sheet.png")
+    assert sheet.shape[1] < 2000
+    assert len(Manifest.open(tmp_path / "data/cir")) == 120
+
+
 def test_dry_run_prints_the_plan_and_writes_nothing(photos, tmp_path) -> None:
     done = cirbench("build", photos, "--dry-run", cwd=tmp_path)
     assert "3 images" in done.stdout and "disk:" in done.stdout and "time:" in done.stdout

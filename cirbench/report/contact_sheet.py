@@ -16,6 +16,7 @@ from . import drawing
 
 FILE_NAME = "contact_sheet.png"
 _CROP, _SCALE = 96, 2
+_COLUMNS = 8
 _SHAPE = drawing.Format(_CROP * _SCALE, _CROP * _SCALE, caption=13, title=18)
 
 
@@ -23,7 +24,8 @@ def write(folder: Path, photos: int = 3) -> Path | None:
     """Draw ``contact_sheet.png`` into a data set's folder.
 
     One block per photo (test photos first): a row per codec, HQ on the left, its levels from
-    worst to best, every crop 96x96 pixels shown at twice its size with task, bpp and PSNR.
+    worst to best (eight at most), every crop 96x96 pixels shown at twice its size with task, bpp
+    and PSNR.
 
     Returns the file's path, or None when the data set has no usable row.
     """
@@ -66,4 +68,14 @@ def _block(manifest: Manifest, rows: list[dict[str, Any]]) -> Image.Image:
     def look(rgb: RGB) -> list[RGB]:
         return [drawing.enlarge(rgb[crop], _SCALE)]
 
-    return drawing.block(manifest, rows, _SHAPE, look, look(hq))
+    return drawing.block(manifest, _spread(rows), _SHAPE, look, look(hq))
+
+
+def _spread(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At most _COLUMNS rows of each codec, evenly spread from its smallest to its largest."""
+    kept = []
+    for codec in dict.fromkeys(row["codec"] for row in rows):
+        mine = sorted((row for row in rows if row["codec"] == codec), key=lambda row: row["bpp"])
+        places = np.linspace(0, len(mine) - 1, min(len(mine), _COLUMNS)).round().astype(int)
+        kept += [mine[place] for place in places]
+    return kept
