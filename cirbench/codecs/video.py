@@ -50,7 +50,7 @@ class _Encoder:
 
 _ENCODERS = {
     # ipratio=1: x265 and x264 lower the QP of I pictures by 3 otherwise; aq-mode=0: one QP for
-    # the whole picture. Psychovisual tuning costs 4-5 % of the bits at equal PSNR, and x264's also
+    # the whole picture. Psychovisual tuning costs 4 % of the bits at equal PSNR, and x264's also
     # lowers the chroma QP by 2: off. info=0 and the removal of SEI keep text out of the stream.
     "x265": _Encoder(
         "hevc",
