@@ -71,7 +71,7 @@ def test_sigkill_at_random_moments_changes_nothing(jobs, _originals, undisturbed
 
 
 def test_a_kill_costs_no_finished_row(_originals, tmp_path, monkeypatch) -> None:
-    """Rows are committed as they come: stop after the fifth, and four or five are there."""
+    """Rows are committed as they come: stop at the sixth, and five are there."""
     from cirbench.builder import engine
     from cirbench.errors import CirbenchError
 
