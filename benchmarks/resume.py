@@ -95,7 +95,7 @@ def fill(folder: Path, out: Path, tasks: list[recipe.Task]) -> int:
                 os.link(out / old, out / row["bitstream_path"])
                 row["row_id"] = plan.row_id("crops", found.path, "", sha256, task)
                 row["content_id"] = plan.content_id(sha256, task)
-                row |= {"hq_path": found.path, "hq_sha256": sha256}
+                row |= {"hq_path": found.path, "hq_sha256": sha256, "photo_sha256": sha256}
                 journal.add(row)
         return sum(1 for _ in journal.select("1"))
 

@@ -22,7 +22,7 @@ HARMLESS = ("device", "threads")
 
 _IMPLEMENTATION = ("encoder_version", "weights", "weights_sha256")
 _TASK = ("task", "codec", "level", "kind", "settings", *_IMPLEMENTATION)
-_IMAGE = ("hq_sha256", "set", "hq_path")
+_IMAGE = ("photo_sha256", "hq_sha256", "set", "hq_path")
 
 Profile = Mapping[str, Any]
 """How a task was made: all its settings, the encoder's version and the weights with their hash."""
@@ -40,7 +40,7 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Size:
-    """How much of a data set counts: images, and tasks (variants of a task counted once)."""
+    """How much of a data set counts: photos, and tasks (variants of a task counted once)."""
 
     images: int
     tasks: int
@@ -109,8 +109,9 @@ def check(train: Manifest, test: Manifest) -> Report:
 
     Of ``train``, rows of split ``test`` and tasks of kind cross-degree or cross-type do not count
     as trained on; of ``test``, rows of split ``train`` are not tested. So one data set that holds
-    both splits can be given twice. Failed rows never count. Images are the same when their pixels
-    (``hq_sha256``) are: a tile and its photo, or a photo coded again, are not recognised.
+    both splits can be given twice. Failed rows never count. Photos are the same when their pixels
+    (``photo_sha256``) are, whether they were coded whole or in tiles; a photo whose pixels are a
+    tile of another is that photo, too. A photo that was scaled or coded again is not recognised.
     """
     learned, tested = _rows(train, "test"), _rows(test, "train")
     trained: dict[str, list[Profile]] = {}
@@ -188,18 +189,32 @@ def _nearest(key: str, known: list[Profile], test: Profile) -> list[Mismatch]:
 
 
 def _images(table: pa.Table) -> int:
-    return int(pc.count_distinct(table["hq_sha256"]).as_py())
+    return int(pc.count_distinct(table["photo_sha256"]).as_py())
 
 
 def _leaks(train: pa.Table, test: pa.Table) -> tuple[tuple[str, str], ...]:
-    """(path in TRAIN, path in TEST) of every image in both; the last path of several."""
-    both = test.filter(pc.is_in(test["hq_sha256"], value_set=train["hq_sha256"].unique()))
-    mine = train.filter(pc.is_in(train["hq_sha256"], value_set=both["hq_sha256"].unique()))
-    left, right = (
-        {row["hq_sha256"]: f"{row['set']}/{row['hq_path']}" for row in sorted(rows, key=_path)}
-        for rows in (_distinct(mine, _IMAGE), _distinct(both, _IMAGE))
-    )
-    return tuple(sorted((left[one], right[one]) for one in right))
+    """(path in TRAIN, path in TEST) of every photo in both; the last path of several.
+
+    Two photos with an equal tile are not the same: the tile may be nothing but white sky.
+    """
+    (photos, tiles), (tested, tested_tiles) = _places(train), _places(test)
+    pairs = {
+        right[pixels]: left[pixels]
+        for left, right in ((photos, tested_tiles), (tiles, tested), (photos, tested))
+        for pixels in left.keys() & right.keys()
+    }
+    return tuple(sorted((left, right) for right, left in pairs.items()))
+
+
+def _places(table: pa.Table) -> tuple[dict[str, str], dict[str, str]]:
+    """``set/hq_path`` by the pixels of photos, and by the pixels of tiles."""
+    photos, tiles = {}, {}
+    for row in sorted(_distinct(table, _IMAGE), key=_path):
+        place = f"{row['set']}/{row['hq_path']}"
+        photos[row["photo_sha256"]] = place
+        if row["hq_sha256"] != row["photo_sha256"]:
+            tiles[row["hq_sha256"]] = place
+    return photos, tiles
 
 
 def _path(row: Mapping[str, Any]) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from . import __version__, options
 from .cli_build import build
 from .cli_recipes import recipes
 from .cli_report import show, stats
+from .cli_sets import duplicates, sets
 from .cli_weights import weights
 from .errors import CirbenchError
 
@@ -122,3 +123,5 @@ main.add_command(show)
 main.add_command(stats)
 main.add_command(recipes)
 main.add_command(weights)
+main.add_command(sets)
+main.add_command(duplicates)

@@ -40,6 +40,12 @@ from .errors import CirbenchError
     type=click.Choice(["ref", "link", "copy"]),
     help="Leave HQ images where they are (default), link or copy them into the data set.",
 )
+@click.option(
+    "--tile", type=click.IntRange(1), help="Cut photos into square tiles of so many pixels a side."
+)
+@click.option(
+    "--stride", type=click.IntRange(1), help="Pixels from one tile to the next (default: --tile)."
+)
 @click.option("--chroma", type=click.Choice(["420", "444"]), help="Chroma format (default 420).")
 @click.option("--bit-depth", type=click.Choice(["8", "10"]), help="Default 8; VVC 10.")
 @click.option("--encoder", help="Encoders instead of the defaults, e.g. vtm or vtm,hm,jm.")
@@ -62,6 +68,14 @@ from .errors import CirbenchError
 )
 @click.option("--set", "set_name", help="Name of the set; default: the folder's name.")
 @click.option("--split", type=click.Choice(["train", "test"]), help="Split of all images given.")
+@click.option(
+    "--splits",
+    metavar="FILE|RATIO",
+    help="Splits by image: a list (path,split or TOML), or a ratio such as 0.9 for training.",
+)
+@click.option(
+    "--split-seed", type=int, default=0, show_default=True, help="Another seed, another assignment."
+)
 @click.option("--limit", type=click.IntRange(1), help="At most so many images of each source.")
 @click.option(
     "--max-failures", type=click.IntRange(0), help="Stop after more failed rows than this."
@@ -95,6 +109,7 @@ def build(
     """
     from . import estimate
     from . import recipe as recipes
+    from .builder import known
     from .builder.build import Request, parse_sources, run
     from .report import contact_sheet, summary
 
@@ -113,7 +128,8 @@ def build(
     sources = parse_sources(source, set_name, split)
     if not source:
         click.echo("no SOURCE given: using the sample photos inside scikit-image (set 'sample')")
-    request = Request(sources, tasks, chosen, **rest)
+    unnamed = known.unnamed(source, set_name, sources)
+    request = Request(sources, tasks, chosen, unnamed=unnamed, **rest)
     begun = (request.out / "journal.sqlite").exists()  # going on needs no second yes
     if dry_run or not (yes or begun or not sys.stdin.isatty()):
         cost = estimate.of(request)
@@ -124,7 +140,7 @@ def build(
         if cost.is_large:
             click.confirm("Build this?", abort=True)
     result = run(request, lambda line: click.echo(line, err=True))
-    click.echo(summary.table(result.out, sets={s.set for s in sources}))
+    click.echo(summary.table(result.out, sets=set(result.sets)))
     sheet: Path | None = result.out / contact_sheet.FILE_NAME
     try:
         if result.made or not (result.out / contact_sheet.FILE_NAME).exists():
@@ -135,7 +151,7 @@ def build(
     click.echo(f"{result.made} rows made, {result.skipped} already there, {result.failed} failed")
     for file in ("manifest.parquet", *([sheet.name] if sheet else [])):
         click.echo(f"  {result.out / file}")
-    for line in summary.failures(result.out, {source.set for source in sources}):
+    for line in summary.failures(result.out, set(result.sets)):
         click.echo(line, err=True)
     for name, why in result.unavailable.items():
         click.echo(f"cirbench: {name} was left out: {why}", err=True)

@@ -17,6 +17,7 @@ from .builder import available, store
 from .builder.build import Request, find
 from .recipe import Task
 from .sources import Found
+from .tiles import Tiling
 
 _SAMPLED = 200  # image headers read; the rest is taken to be alike
 _PNG_BPP = 8.5  # bits per pixel of an LQ photo as PNG, mean over LIVE1 and all tasks
@@ -29,14 +30,16 @@ class Cost:
     """A plan in numbers; rows already built are not taken off.
 
     Attributes:
-        images: how many.
+        photos: how many.
+        images: how many are coded: of photos that are cut, the tiles.
         tasks: those that can run on this machine.
-        megapixels: of all HQ images together.
+        megapixels: of all coded images together.
         seconds: wall time with the jobs asked for.
         bytes: on disk.
         by_codec: core seconds by codec.
     """
 
+    photos: int
     images: int
     tasks: Sequence[Task]
     megapixels: float
@@ -58,7 +61,7 @@ def of(request: Request) -> Cost:
     """
     found = find(request)
     tasks = available.check(request.tasks, request.weights).tasks
-    megapixels = _megapixels(found)
+    images, megapixels = _size(found, request.tiling)
     seconds: dict[str, float] = defaultdict(float)
     size = 0.0
     for task in tasks:
@@ -68,9 +71,8 @@ def of(request: Request) -> Cost:
         seconds[task.codec] += megapixels * spent
         size += megapixels * 1e6 / 8 * bpp
     jobs = request.jobs or joblib.cpu_count()
-    rows = len(found) * len(tasks)
-    wall = sum(seconds.values()) / min(jobs, max(rows, 1))
-    return Cost(len(found), tasks, megapixels, wall, size, dict(seconds))
+    wall = sum(seconds.values()) / min(jobs, max(images * len(tasks), 1))
+    return Cost(len(found), images, tasks, megapixels, wall, size, dict(seconds))
 
 
 def _per_pixel(task: Task) -> tuple[float, float]:
@@ -81,28 +83,39 @@ def _per_pixel(task: Task) -> tuple[float, float]:
     return float(spent), float(measured["bpp"])
 
 
-def _megapixels(found: Sequence[Found]) -> float:
+def _size(found: Sequence[Found], tiling: Tiling | None) -> tuple[int, float]:
+    """(images to code, their megapixels)."""
     step = max(1, len(found) // _SAMPLED)
-    sampled = [0 if image.problem else _pixels(image.file) for image in found[::step]]
-    return sum(sampled) / len(sampled) * len(found) / 1e6
+    sizes = [(0, 0) if image.problem else _shape(image.file) for image in found[::step]]
+    sampled = [
+        (1, width * height) if tiling is None or not width * height else tiling.size(width, height)
+        for width, height in sizes
+    ]
+    scale = len(found) / len(sampled)
+    images, pixels = (sum(one[column] for one in sampled) for column in (0, 1))
+    return round(images * scale), pixels * scale / 1e6
 
 
-def _pixels(file: Path) -> int:
-    """Pixels by the file's header; 0 for one that becomes an error row, which costs nothing."""
+def _shape(file: Path) -> tuple[int, int]:
+    """(width, height) by the file's header; 0 for one that becomes an error row, at no cost."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(file) as image:
-                return image.width * image.height
+                return image.width, image.height
         except Exception:  # whatever Pillow's many readers throw at bytes that are no image
-            return 0
+            return 0, 0
 
 
 def describe(request: Request, cost: Cost) -> str:
     """The plan as text for ``--dry-run``."""
     kinds = Counter(task.kind for task in cost.tasks)
+    images = f"{cost.images} images"
+    if request.tiling:
+        about = "about " if cost.photos > _SAMPLED else ""
+        images = f"{cost.photos} images cut into {about}{cost.images} tiles"
     lines = [
-        f"{cost.images} images ({cost.megapixels:.1f} MP) x {len(cost.tasks)} tasks "
+        f"{images} ({cost.megapixels:.1f} MP) x {len(cost.tasks)} tasks "
         f"= {cost.images * len(cost.tasks)} rows",
         "tasks: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
         "       " + " ".join(task.key for task in cost.tasks),

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from . import codecs, roots, sources
+from . import codecs, manifest_check, roots, sources, tiles
 from .builder import store
 from .builder.journal import FILE_NAME as JOURNAL_NAME
 from .builder.journal import ROW_FIELDS, Journal
+from .builder.once import Once
 from .codecs import RGB
 from .errors import CirbenchError, InputError
 from .schema import ARROW_SCHEMA, NAMES, SCHEMA_VERSION, TIMINGS_SCHEMA
@@ -24,6 +25,7 @@ FILE_NAME = "manifest.parquet"
 TIMINGS_NAME = "timings.parquet"
 SUMS_NAME = f"{FILE_NAME}.sha256"
 _ROW_GROUP = 50_000
+_PHOTOS = 2  # decoded ones kept for the next tile
 
 
 def write(folder: Path, journal: Journal, version: str) -> None:
@@ -130,7 +132,8 @@ class Manifest:
         self.folder, self.table, self.metadata = folder, table, metadata
         self._given_roots = dict(hq_roots or {})
         self._roots: dict[str, Path] = {}
-        self._hashed: set[tuple[str, str]] = set()
+        self._hashed: set[tuple[str, str, str | None]] = set()
+        self._photos: Once[RGB] = Once(_PHOTOS)
 
     @classmethod
     def open(cls, folder: str | Path, hq_roots: Mapping[str, str | Path] | None = None) -> Manifest:
@@ -162,7 +165,7 @@ class Manifest:
                 f"{path} has schema version {version}, this cirbench reads {SCHEMA_VERSION}; "
                 "use the cirbench that made it"
             )
-        _check(table, path)
+        manifest_check.check(table, path)
         given = {name: Path(root) for name, root in (hq_roots or {}).items()}
         return cls(path.parent, table, metadata, given)
 
@@ -206,15 +209,15 @@ class Manifest:
     def hq(self, row: Mapping[str, Any]) -> RGB:
         """HQ pixels of a row, uint8 (H, W, 3); their hash is checked the first time.
 
+        Of a row that is a tile, the tile's pixels; the photo is decoded once for consecutive tiles.
+
         Raises InputError when the image is missing, unreadable or not the one that was coded.
         """
-        path = self.hq_path(row)
-        if not path.exists():
-            raise InputError(
-                f"{path} is missing; if the photos moved, add --hq-root {row['hq_root']}=FOLDER"
-            )
-        rgb = sources.read(path).rgb
-        key = (row["hq_root"], row["hq_path"])
+        path, tile = self.hq_path(row), row["tile"]
+        rgb = self.photo(row)
+        if tile:
+            rgb = tiles.cut(rgb, tiles.Box.parse(tile), str(path))
+        key = (row["hq_root"], row["hq_path"], tile)
         if key not in self._hashed:
             if store.pixel_sha256(rgb) != row["hq_sha256"]:
                 raise InputError(
@@ -222,6 +225,21 @@ class Manifest:
                 )
             self._hashed.add(key)
         return rgb
+
+    def photo(self, row: Mapping[str, Any]) -> RGB:
+        """The whole photo that a row is made from, uint8 (H, W, 3), its hash not checked.
+
+        Do not write into it when the row is a tile: the next tiles are cut from the same array.
+        Raises InputError when it is missing or unreadable.
+        """
+        path = self.hq_path(row)
+        if not path.exists():
+            raise InputError(
+                f"{path} is missing; if the photos moved, add --hq-root {row['hq_root']}=FOLDER"
+            )
+        if not row["tile"]:
+            return sources.read(path).rgb
+        return self._photos.get((path,), lambda: sources.read(path).rgb)
 
     def bitstream(self, row: Mapping[str, Any]) -> bytes:
         """The coded bytes of a row. Raises InputError when they are missing."""
@@ -252,38 +270,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path} ({error.strerror})") from error
-
-
-def _check(table: pa.Table, path: Path) -> None:
-    """Refuse tables with missing columns or with paths that leave their root."""
-    fields = {field.name: field.type for field in table.schema}
-    for field in ARROW_SCHEMA:
-        if fields.get(field.name) != field.type:
-            raise CirbenchError(f"{path} lacks the column {field.name} ({field.type})")
-    for column in ("hq_path", "lq_path", "bitstream_path"):
-        bad = _leaving(table[column])
-        if bad:
-            raise CirbenchError(f"{path}: the path {bad!r} in {column} leaves its folder; refused")
-    usable = table.filter(pc.not_equal(table["status"], "error"))
-    for column in _NEEDED:
-        if usable[column].null_count:
-            raise CirbenchError(f"{path}: {column} is empty in {usable[column].null_count} rows")
-    unknown = sorted(set(usable["codec"].unique().to_pylist()) - set(codecs.names()))
-    if unknown:
-        raise CirbenchError(f"{path} has rows of a codec {unknown[0]!r} that this cirbench lacks")
-    names = table["hq_root"].unique().to_pylist()
-    if any(not name or "/" in name or name in (".", "..") for name in names):
-        raise CirbenchError(f"{path}: a root name in hq_root is no plain name; refused")
-
-
-_NEEDED = (
-    *("row_id", "set", "hq_path", "hq_sha256", "task", "codec", "level", "settings", "width"),
-    *("height", "bitstream_path", "bitstream_sha256", "lq_sha256"),
-)
-
-
-def _leaving(paths: pa.ChunkedArray) -> str | None:
-    """The first path that is absolute or climbs out of its folder."""
-    pattern = r"^/|(^|/)\.\.(/|$)|\x00"
-    bad = paths.filter(pc.fill_null(pc.match_substring_regex(paths, pattern), False))
-    return str(bad[0].as_py()) if len(bad) else None

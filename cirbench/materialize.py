@@ -68,8 +68,9 @@ def _wanted(row: Mapping[str, Any], mode: str) -> str | None:
     codec = codecs.get(row["codec"])
     if not store.keeps_pixels(mode, codec):
         return None
-    name = row["bitstream_path"].split("/", 4)[-1].removesuffix(f".{codec.extension}")
-    return store.lq_path(row["codec"], row["level"], row["variant"], row["set"], name)
+    set_folder, name = row["bitstream_path"].split("/", 4)[-2:]
+    name = name.removesuffix(f".{codec.extension}")
+    return store.lq_path(row["codec"], row["level"], row["variant"], set_folder, name)
 
 
 def _prepare(data: Manifest, row: Mapping[str, Any], mode: str) -> Mapping[str, Any]:

@@ -41,6 +41,7 @@ hq_path         str    HQ image, POSIX path relative to its root.
 hq_sha256       str    SHA-256 of the HQ pixels (uint8 RGB, row by row) as the codec got them.
 source_mode     str    What the file held before conversion to 8-bit RGB: "RGB", "L", "RGB;16", ...
 tile            str    "x,y,width,height" when the row is a tile of the photo, else null.
+photo_sha256    str    SHA-256 of the whole photo's pixels: hq_sha256 unless the row is a tile.
 lq_path         str    LQ image (PNG) relative to the data set's folder; null when pixels are not stored.
 lq_sha256       str    SHA-256 of the LQ pixels (uint8 RGB, row by row).
 bitstream_path  str    The coded bytes, relative to the data set's folder.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from .builder import plan, store
 from .errors import CirbenchError
 from .manifest import FILE_NAME, SUMS_NAME, TIMINGS_NAME, Manifest
 from .recipe import Task
+
+_HQ = ("hq_root", "hq_path", "tile", "hq_sha256", "photo_sha256")
 
 
 @dataclass
@@ -65,18 +67,19 @@ def verify(
     for name in hq_roots or {}:
         if name not in known:
             raise CirbenchError(f"--hq-root {name}: this data set has only {', '.join(known)}")
-    images: dict[tuple[str, str, str], dict[str, Any]] = {}
+    photos: dict[tuple[str, str], dict[tuple[str, ...], dict[str, Any]]] = {}
     for row in manifest.usable:
-        images.setdefault((row["hq_root"], row["hq_path"], row["hq_sha256"]), row)
-    work = [(_check_hq, row) for row in images.values()]
-    total = len(work) + len(manifest.usable)
+        images = photos.setdefault((row["hq_root"], row["hq_path"]), {})
+        kept = {name: row[name] for name in _HQ}
+        images.setdefault(tuple(kept.values()), kept)
+    total = len(photos) + len(manifest.usable)
     parallel = joblib.Parallel(
         n_jobs=jobs or joblib.cpu_count(), backend="threading", return_as="generator"
     )
 
     def calls() -> Iterator[Any]:
-        for check, row in work:
-            yield joblib.delayed(check)(manifest, row)
+        for images in photos.values():
+            yield joblib.delayed(_check_hq)(manifest, [*images.values()])
         for row in manifest.usable:
             yield joblib.delayed(_check_row)(manifest, row, decode)
 
@@ -104,12 +107,21 @@ def _check_sums(folder: Path) -> list[str]:
     return problems
 
 
-def _check_hq(manifest: Manifest, row: Mapping[str, Any]) -> tuple[int, list[str]]:
-    try:
-        manifest.hq(row)
-    except CirbenchError as error:
-        return 1, [str(error)]
-    return 1, []
+def _check_hq(manifest: Manifest, rows: Sequence[Mapping[str, Any]]) -> tuple[int, list[str]]:
+    """(files read, problems) of one photo: as a whole, and every tile."""
+    problems: dict[str, None] = {}
+    for row in rows:
+        try:
+            manifest.hq(row)
+        except CirbenchError as error:
+            problems[str(error)] = None
+    if not problems:
+        whole = [row["hq_sha256"] for row in rows if not row["tile"]]
+        here = whole[0] if whole else store.pixel_sha256(manifest.photo(rows[0]))
+        if {row["photo_sha256"] for row in rows} != {here}:
+            path = manifest.hq_path(rows[0])
+            problems[f"{path} is not the photo its rows name (photo_sha256 differs)"] = None
+    return 1, [*problems]
 
 
 def _check_row(manifest: Manifest, row: Mapping[str, Any], decode: bool) -> tuple[int, list[str]]:

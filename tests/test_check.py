@@ -59,6 +59,11 @@ def changed(manifest: Manifest, **columns: object) -> Manifest:
     return Manifest(manifest.folder, table, manifest.metadata)
 
 
+def pixels(sha256: str) -> dict[str, str]:
+    """Columns of a photo that was coded whole."""
+    return {"hq_sha256": sha256, "photo_sha256": sha256}
+
+
 def test_it_would_have_caught_the_releases_own_mismatch(folders) -> None:
     """Trained on JPEG 10/15/20, tested on LIVE1 with JPEG 5/10/15: users could not reproduce it."""
     found = report_of(folders, "release", "paper")
@@ -168,7 +173,7 @@ def test_an_image_in_both_is_a_leak_whatever_its_name(folders) -> None:
 def test_many_leaks_are_counted_and_some_named(folders) -> None:
     one = Manifest.open(folders["leak"])
     parts = [
-        changed(one, hq_sha256=f"{number:064d}", hq_path=f"{number}.png") for number in range(9)
+        changed(one, **pixels(f"{number:064d}"), hq_path=f"{number}.png") for number in range(9)
     ]
     many = Manifest(one.folder, pa.concat_tables([p.table for p in parts]), one.metadata)
     found = check(many, many)
@@ -180,7 +185,7 @@ def test_splits_and_failed_rows_do_not_count(folders) -> None:
     nothing = check(train, train)
     assert nothing.test.tasks == 0 and not nothing.leaks
     assert nothing.problems == ["TEST has nothing to test: all rows failed or are of split train"]
-    test = changed(train, split="test", hq_sha256="0" * 64)
+    test = changed(train, split="test", **pixels("0" * 64))
     both = Manifest(train.folder, pa.concat_tables([train.table, test.table]), train.metadata)
     found = check(both, both)  # one data set with both splits, given twice
     assert not found.problems and found.train.images == found.test.images == 1

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 import joblib
 
-from .. import __version__, manifest, recipe, roots, sources, weights
+from .. import __version__, manifest, recipe, sources, splits, tiles, weights
 from ..errors import CirbenchError
 from ..recipe import Task
 from ..samples import sample_source
 from ..sources import Found, Source
-from . import available, engine, plan, recover, store
+from . import available, engine, known, plan, recover, settled, store
 from .journal import Journal
 from .row import Target
 
@@ -39,6 +38,11 @@ class Request:
         limit: at most so many images of each source.
         max_failures: stop after more failed rows than this.
         rehash: decode and hash every known image again instead of trusting size and time.
+        tile: cut photos into square tiles of so many pixels a side; None codes them whole.
+        stride: pixels from one tile to the next; None is ``tile``.
+        splits: a file with splits or a ratio, see :mod:`cirbench.splits`.
+        split_seed: another seed gives another assignment by ratio.
+        unnamed: sets only called after their folder; known ones get their known name.
     """
 
     sources: Sequence[Source]
@@ -52,6 +56,16 @@ class Request:
     limit: int | None = None
     max_failures: int | None = None
     rehash: bool = False
+    tile: int | None = None
+    stride: int | None = None
+    splits: str | None = None
+    split_seed: int = 0
+    unnamed: frozenset[str] = frozenset()
+
+    @property
+    def tiling(self) -> tiles.Tiling | None:
+        """How photos are cut; None for whole photos. Raises CirbenchError when they cannot be."""
+        return tiles.tiling(self.tile, self.stride)
 
     def __post_init__(self) -> None:
         """Refuse values that are none of the above, in one sentence."""
@@ -72,6 +86,9 @@ class Request:
         ):
             if number is not None and number < least:
                 raise CirbenchError(f"{name} cannot be {number}; it is at least {least}")
+        tiles.tiling(self.tile, self.stride)
+        if self.splits and any(source.split for source in self.sources):
+            raise CirbenchError("--split and --splits contradict each other; give one of them")
         object.__setattr__(self, "out", self.out.expanduser())
 
 
@@ -85,6 +102,7 @@ class Result:
         skipped: rows that were there already.
         failed: rows and images that failed in this run.
         unavailable: why tasks of the plan were left out, by codec.
+        sets: what the sources are called in the data set.
     """
 
     out: Path
@@ -92,6 +110,7 @@ class Result:
     skipped: int = 0
     failed: int = 0
     unavailable: dict[str, str] = field(default_factory=dict)
+    sets: tuple[str, ...] = ()
 
 
 def build(
@@ -112,6 +131,10 @@ def build(
     limit: int | None = None,
     max_failures: int | None = None,
     rehash: bool = False,
+    tile: int | None = None,
+    stride: int | None = None,
+    splits: str | Path | None = None,
+    split_seed: int = 0,
     **settings: object,
 ) -> Result:
     """Turn HQ photos into a verified compressed data set; the Python face of ``cirbench build``.
@@ -123,9 +146,10 @@ def build(
         codec: codec names; none means all of the recipe's.
         qp, quality, level: operating points (37, [37, 42] or "37,42"); none means the recipe's.
         recipe_name: a shipped recipe or a TOML file.
-        out, store_mode, hq, jobs, limit, max_failures, rehash: see :class:`Request`.
+        out, store_mode, hq, jobs, limit, max_failures, rehash, tile, stride: see :class:`Request`.
         weights_policy: ``auto``, ``published`` or ``mini`` weights of the learned codecs.
         set_name, split: name of the set and its split ("train", "test") instead of the defaults.
+        splits, split_seed: a file with splits, or a ratio such as 0.9 (train) and its seed.
         settings: encoder settings (``encoder``, ``preset``, ``chroma``, ``bit_depth``,
             ``conversion``, ``device``, ``threads``); a list of encoders is comma-separated.
 
@@ -139,8 +163,10 @@ def build(
     given = [source] if isinstance(source, (str, Path)) else list(source)
     levels = {"qp": _listed(qp), "qf": _listed(quality), "": _listed(level)}
     tasks = recipe.select(chosen, _listed(codec), levels, **settings)
+    texts = [str(item) for item in given]
+    found = parse_sources(texts, set_name, split)
     request = Request(
-        parse_sources([str(item) for item in given], set_name, split),
+        found,
         tasks,
         chosen,
         Path(out),
@@ -151,6 +177,11 @@ def build(
         limit,
         max_failures,
         rehash,
+        tile,
+        stride,
+        None if splits is None else str(splits),
+        split_seed,
+        known.unnamed(texts, set_name, found),
     )
     return run(request)
 
@@ -182,6 +213,7 @@ def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Res
     """Carry out a build; ``say`` gets one-line remarks. Raises CirbenchError as :func:`build`."""
     out = request.out
     result = Result(out)
+    given = splits.parse(request.splits, request.split_seed) if request.splits else None
     here = available.check(request.tasks, request.weights)
     result.unavailable = here.missing
     for remark in here.remarks:
@@ -189,16 +221,23 @@ def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Res
     with store.lock(out), Journal(out) as journal:
         if recover.refill(journal, out):
             say("the journal was missing; it was made again from the manifest")
-        modes = _modes(request, journal, out)
+        modes = settled.modes(request.store, request.hq, journal, out)
         target = Target(out, *modes, request.recipe.name, here.versions)
-        _check_versions(journal, here.versions)
-        found = _with_splits(find(request), journal)
-        _remember(request, journal, out)
+        settled.check_versions(journal, here.versions)
         jobs = request.jobs or joblib.cpu_count()
-        changed = engine.refresh(out, found, journal, jobs, request.rehash)
+        named, remarks = known.rename(request.sources, request.unnamed, out, jobs)
+        request = replace(request, sources=named)
+        result.sets = tuple(source.set for source in named)
+        for remark in remarks:
+            say(remark)
+        found = _with_splits(find(request), journal)
+        wanted = given.assign(found) if isinstance(given, splits.Listed) else given
+        settled.remember(request.recipe, request.sources, journal, out)
+        tiling = request.tiling
+        changed = engine.refresh(out, found, journal, jobs, request.rehash, tiling is not None)
         if changed:
             say(f"{len(changed)} photos changed since they were built: their old rows are dropped")
-        todo = plan.make(found, here.tasks, journal, engine.present(out, journal))
+        todo = plan.make(found, here.tasks, journal, engine.present(out, journal), tiling)
         engine.place_finished(todo, target)
         _forget_vanished(journal, found, request)
         result.skipped = todo.done
@@ -207,7 +246,12 @@ def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Res
                 todo, target, journal, jobs, request.max_failures
             )
         finally:
-            manifest.write(out, journal, __version__)
+            try:
+                remarks = known.settle(named, found, journal, wanted, request.limit is not None)
+            finally:
+                manifest.write(out, journal, __version__)
+        for remark in remarks:
+            say(remark)
     return result
 
 
@@ -224,22 +268,6 @@ def find(request: Request) -> list[Found]:
     return found
 
 
-def _modes(request: Request, journal: Journal, out: Path) -> tuple[str, str]:
-    """(store, hq) of the data set; refuses to change what an earlier build chose."""
-    chosen = []
-    defaults = (("store", request.store, "png"), ("hq", request.hq, "ref"))
-    for key, wanted, default in defaults:
-        recorded = journal.meta(key)
-        if wanted and recorded and wanted != recorded:
-            raise CirbenchError(
-                f"{out} was built with --{key} {recorded}, this build says --{key} {wanted}; "
-                "choose another --out" + (" or use cirbench materialize" if key == "store" else "")
-            )
-        chosen.append(recorded or wanted or default)
-        journal.set_meta(key, chosen[-1])
-    return chosen[0], chosen[1]
-
-
 def _with_splits(found: Sequence[Found], journal: Journal) -> list[Found]:
     """Images with their split: the one given now, for all their rows, else the recorded one.
 
@@ -253,56 +281,6 @@ def _with_splits(found: Sequence[Found], journal: Journal) -> list[Found]:
             journal.set_split(image.set, image.path, image.split)
         settled.append(replace(image, split=image.split or before))
     return settled
-
-
-def _check_versions(journal: Journal, versions: Mapping[tuple[str, str], tuple[str, str]]) -> None:
-    """Refuse to mix rows of two versions of one encoder or decoder in one data set."""
-    for (codec, encoder), here in versions.items():
-        where = "status != 'error' AND codec = ? AND encoder = ?"
-        fields = "encoder_version, decoder_version"
-        for recorded in journal.select(fields, where, (codec, encoder)):
-            if recorded != here:
-                old, new = (" / ".join(dict.fromkeys(pair)) for pair in (recorded, here))
-                raise CirbenchError(
-                    f"the {codec} rows in {journal.path.parent} were made with {old}, this machine "
-                    f"has {new}; install that version again or choose another --out"
-                )
-            break  # all rows of one encoder agree, by this very check
-
-
-def _remember(request: Request, journal: Journal, out: Path) -> None:
-    """Record the recipe in the journal and the sources in roots.toml."""
-    entry = {
-        "name": request.recipe.name,
-        "version": request.recipe.version,
-        "sha256": request.recipe.sha256,
-    }
-    recipes = [r for r in json.loads(journal.meta("recipes", "[]")) if r != entry] + [entry]
-    recipes.sort(key=lambda r: (r["name"], r["version"], r["sha256"]))
-    journal.set_meta("recipes", json.dumps(recipes))
-    known = roots.read(out)
-    for source in request.sources:
-        if source.set == "sample":
-            continue  # found inside scikit-image, wherever that is
-        if not _is_text(source.root):
-            raise CirbenchError(f"{source.root!r} is no UTF-8 name; rename the folder")
-        before = known.get(source.set)
-        if before and before.is_dir() and not before.samefile(source.root):
-            raise CirbenchError(
-                f"in {out} the set {source.set!r} is {before}; name the other folder: "
-                f"{source.set}2={source.root}"
-            )
-        known[source.set] = source.root
-    if known != roots.read(out):
-        store.write(out, roots.FILE_NAME, roots.text(known).encode())
-
-
-def _is_text(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _forget_vanished(journal: Journal, found: Sequence[Found], request: Request) -> None:

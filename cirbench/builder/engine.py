@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import joblib
 from threadpoolctl import threadpool_limits
@@ -21,6 +22,7 @@ from .row import Result, Target, forget_images, hash_image, make, place_hq
 from .store import inside
 
 Results = Generator[Result, None, None]
+Item = TypeVar("Item")
 
 
 def run(
@@ -57,14 +59,18 @@ def run(
 
 
 def place_finished(plan: Plan, target: Target) -> None:
-    """Heal linked or copied HQ files of images that have nothing left to make."""
-    for index, (image, _) in enumerate(plan.images):
-        if index not in plan.pending and not image.problem:
+    """Heal linked or copied HQ files of photos that have nothing left to make."""
+    placed = None
+    for index, (image, _, _) in enumerate(plan.images):
+        if index not in plan.pending and not image.problem and image is not placed:
             place_hq(image, target)
+            placed = image
 
 
 @contextlib.contextmanager
-def _stopping_quietly(results: Results) -> Iterator[Results]:
+def _stopping_quietly(
+    results: Generator[Item, None, None],
+) -> Iterator[Generator[Item, None, None]]:
     """Close ``results`` at the end; joblib warns about work that was not waited for."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
@@ -82,11 +88,25 @@ def _parallel(work: Iterable[object], jobs: int) -> Results:
 
 
 def refresh(
-    root: Path, found: Sequence[Found], journal: Journal, jobs: int, rehash: bool
+    root: Path,
+    found: Sequence[Found],
+    journal: Journal,
+    jobs: int,
+    rehash: bool = False,
+    unknown: bool = False,
 ) -> list[str]:
-    """Hash known images again whose size or time changed (all of them with ``rehash``).
+    """Hash known images again whose size or time changed.
 
-    Returns the paths whose pixels changed: their old rows and files are gone.
+    Args:
+        root: the data set's folder.
+        found: all images of all sources.
+        journal: gets the hashes, and the sizes in pixels, as they come.
+        jobs: images at a time.
+        rehash: hash all known images.
+        unknown: hash the images, too, that the journal does not know.
+
+    Returns:
+        The paths whose pixels changed: their old rows and files are gone.
     """
     known = {name: journal.images(name) for name in dict.fromkeys(i.set for i in found)}
     names = {
@@ -96,20 +116,23 @@ def refresh(
     suspects = []
     for image in found:
         record = known[image.set].get(image.path)
-        if record is not None and not image.problem:
-            same = (record.size, record.mtime_ns) == (image.size, image.mtime_ns)
-            if rehash or not same:
-                suspects.append(image)
+        same = record and (record.size, record.mtime_ns) == (image.size, image.mtime_ns)
+        if not image.problem and (rehash or not same if record else unknown):
+            suspects.append(image)
     changed = []
-    hashes = joblib.Parallel(n_jobs=jobs, backend="threading")(
-        joblib.delayed(hash_image)(image, names[image.set][image.path]) for image in suspects
-    )
-    for image, record in zip(suspects, hashes, strict=True):
-        if isinstance(record, InputError):
-            continue  # its rows fail below, one by one, and say why
-        if record.hq_sha256 != known[image.set][image.path].hq_sha256:
-            changed.append(image.path)
-        _drop(journal.put_image(record), root)
+    parallel = joblib.Parallel(n_jobs=jobs, backend="threading", return_as="generator")
+    work = (joblib.delayed(hash_image)(image, names[image.set][image.path]) for image in suspects)
+    quiet = True if not suspects else None  # None: quiet when not a terminal
+    with _stopping_quietly(parallel(work)) as hashes:
+        bar = tqdm(hashes, total=len(suspects), unit="photo", desc="hash", disable=quiet)
+        for image, new in zip(suspects, bar, strict=True):
+            if isinstance(new, InputError):
+                continue  # its rows fail below, one by one, and say why
+            old = known[image.set].get(image.path)
+            if old is not None and old.hq_sha256 != new.hq_sha256:
+                changed.append(image.path)
+            _drop(journal.put_image(new), root)
+            journal.commit_now_and_then()
     journal.commit()
     return changed
 

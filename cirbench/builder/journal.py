@@ -33,7 +33,7 @@ class ImageRecord:
     name: str
     size: int
     mtime_ns: int
-    hq_sha256: str
+    hq_sha256: str  # of the whole photo
     width: int
     height: int
 
@@ -56,6 +56,12 @@ class Journal:
             raise CirbenchError(
                 f"{self.path} has schema version {found}, this cirbench reads {SCHEMA_VERSION}; "
                 "use the cirbench that made it or another --out"
+            )
+        fields = tuple(row[1] for row in self._query("PRAGMA table_info(rows)"))
+        if fields != ROW_FIELDS:
+            raise CirbenchError(
+                f"{self.path} has other columns than this cirbench writes; use the cirbench that "
+                "made it or another --out"
             )
         self.set_meta("schema_version", str(SCHEMA_VERSION))
 
@@ -148,7 +154,7 @@ class Journal:
             return []
         dropped: list[str] = []
         if known and known[5] != image.hq_sha256:
-            old = '"set" = ? AND hq_path = ? AND hq_sha256 IS NOT ?'
+            old = '"set" = ? AND hq_path = ? AND photo_sha256 IS NOT ?'
             key = (image.set, image.path, image.hq_sha256)
             for files in self.select("lq_path, bitstream_path", old, key):
                 dropped += [path for path in files if path]
@@ -156,6 +162,12 @@ class Journal:
             self._touch()
         self._execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
         return dropped
+
+    def tiles(self, set_name: str) -> dict[tuple[str, str], str]:
+        """Pixel hash of every coded tile of a set, by path and ``tile``."""
+        where = '"set" = ? AND tile IS NOT NULL'
+        rows = self._query(f"SELECT hq_path, tile, hq_sha256 FROM rows WHERE {where}", [set_name])
+        return {(path, tile): sha256 for path, tile, sha256 in rows}
 
     # -- rows ---------------------------------------------------------------------------------
 
@@ -168,9 +180,10 @@ class Journal:
             self.delete([replaces])
         self._touch()
         self._work_at_risk += (row.get("encode_seconds") or 0) + (row.get("decode_seconds") or 0)
-        self._commit_now_and_then()
+        self.commit_now_and_then()
 
-    def _commit_now_and_then(self) -> None:
+    def commit_now_and_then(self) -> None:
+        """Commit when a second of work, or a second, has passed since the last time."""
         if self._work_at_risk >= 1 or time.monotonic() - self._committed >= 1:
             self.commit()
 
@@ -179,7 +192,7 @@ class Journal:
         assignments = ", ".join(f'"{name}" = ?' for name in values)
         self._execute(f"UPDATE rows SET {assignments} WHERE row_id = ?", (*values.values(), row_id))
         self._touch()
-        self._commit_now_and_then()
+        self.commit_now_and_then()
 
     def delete(self, row_ids: Iterable[str]) -> None:
         """Forget rows."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 
+from .. import tiles
 from ..recipe import Task
 from ..sources import Found
+from ..tiles import Box, Tiling
 from .journal import ImageRecord, Journal
 
-_LONGEST = 240  # bytes of a file name without its ending; file systems take 255
+_LONGEST = 228  # bytes of a file name without a tile's place and an ending; file systems take 255
+_LIKE_A_TILE = re.compile(r"_[0-9]+_[0-9]+$")
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,29 @@ class Work:
         found: the HQ file.
         name: its name in the data set's folders.
         task: codec, level and settings.
+        box: the tile to code, or None for the whole photo.
+        side: the size of tiles that was asked for.
     """
 
     found: Found
     name: str
     task: Task
+    box: Box | None = None
+    side: int = 0
+
+    @property
+    def tile(self) -> str:
+        """The tile as ids take it: ``""`` for the whole photo."""
+        return str(self.box or "")
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Folder of the set, and the row's name in it: ``("live1", "bikes")``; of a tile
+        ``("live1@512", "bikes_0_256")``.
+        """
+        if self.box is None:
+            return self.found.set, self.name
+        return tiles.folder(self.found.set, self.side), self.name + tiles.suffix(self.box)
 
 
 def digest(*parts: str) -> str:
@@ -64,6 +86,7 @@ def assign_names(found: Sequence[Found], known: Mapping[str, ImageRecord]) -> di
     stems = Counter(_folded(_stem(image.path)) for image in found)
     # A folder "a.png" leaves no room for a file "a" + ".png".
     folders = {_folded(_stem(part)) for image in found for part in _folders(image.path)}
+    folders |= {_LIKE_A_TILE.sub("", name) for name in folders}  # "a_0_0.png" and a tile of "a"
     for image in found:
         if image.path in names:
             continue
@@ -71,7 +94,7 @@ def assign_names(found: Sequence[Found], known: Mapping[str, ImageRecord]) -> di
         alone = stems[_folded(stem)] == 1 and _folded(stem) not in folders
         candidates = [_short(stem)] if alone else []
         candidates += [_short(image.path), _short(f"{image.path}-{digest(image.path)[:8]}")]
-        names[image.path] = next(name for name in candidates if _folded(name) not in taken)
+        names[image.path] = next(c for c in candidates if _folded(c) not in taken | folders)
         taken.add(_folded(names[image.path]))
     return names
 
@@ -106,14 +129,17 @@ class Plan:
     """The rows to make and what is known of them before starting.
 
     Attributes:
-        images: every image found, with its name in the data set.
+        images: every image found, with its name in the data set; of a photo that is cut, every
+            tile.
         pending: for each image (by index) the tasks still to do.
         done: rows that need nothing.
+        side: the size of tiles that was asked for.
     """
 
-    images: list[tuple[Found, str]] = field(default_factory=list)
+    images: list[tuple[Found, str, Box | None]] = field(default_factory=list)
     pending: dict[int, Sequence[Task]] = field(default_factory=dict)
     done: int = 0
+    side: int = 0
 
     def __len__(self) -> int:
         return sum(len(tasks) for tasks in self.pending.values())
@@ -121,7 +147,7 @@ class Plan:
     def work(self, abreast: int = 1) -> Iterator[Work]:
         """The rows to make, ``abreast`` images at a time, each task of all of them in turn.
 
-        An image is decoded once for all its tasks, and as many workers do not wait for the same.
+        A photo is decoded once for all its tasks and tiles, which follow each other.
         """
         pending = iter(self.pending.items())
         while group := list(islice(pending, abreast)):
@@ -129,12 +155,16 @@ class Plan:
             for column in columns:
                 for (index, _), task in zip(group, column, strict=True):
                     if task is not None:
-                        found, name = self.images[index]
-                        yield Work(found, name, task)
+                        found, name, box = self.images[index]
+                        yield Work(found, name, task, box, self.side)
 
 
 def make(
-    found: Sequence[Found], tasks: Sequence[Task], journal: Journal, present: set[str]
+    found: Sequence[Found],
+    tasks: Sequence[Task],
+    journal: Journal,
+    present: set[str],
+    tiling: Tiling | None = None,
 ) -> Plan:
     """Plan ``tasks`` for all images, minus finished rows whose files are there.
 
@@ -143,33 +173,44 @@ def make(
         tasks: what is wanted of each image.
         journal: what is done; images whose size or time changed count as unknown.
         present: row ids of finished rows whose files exist in full.
+        tiling: how photos are cut. The journal has to know the size of every photo that can be
+            read; the others stay whole and fail as they are.
 
     Returns:
         The plan; nothing has been written.
     """
-    plan = Plan()
+    plan = Plan(side=tiling.side if tiling else 0)
+    lacking: dict[tuple[int, ...], list[Task]] = {}  # most images lack the same tasks
     for set_name in dict.fromkeys(image.set for image in found):
         mine = [image for image in found if image.set == set_name]
         known = journal.images(set_name)
         names = assign_names(mine, known)
+        coded = journal.tiles(set_name) if tiling else {}
         for image in mine:
-            index = len(plan.images)
-            plan.images.append((image, names[image.path]))
             record = known.get(image.path)
-            if not _is_current(image, record):
-                plan.pending[index] = tasks
-                continue
-            assert record is not None
-            todo = []
-            for task in tasks:
-                key = row_id(set_name, image.path, "", record.hq_sha256, task)
-                if key in present:
-                    plan.done += 1
-                else:
-                    todo.append(task)
-            if todo:
-                plan.pending[index] = todo
+            record = record if _is_current(image, record) else None
+            for box in _boxes(record, tiling):
+                index = len(plan.images)
+                plan.images.append((image, names[image.path], box))
+                sha256 = record.hq_sha256 if record else None
+                if box is not None:
+                    sha256 = coded.get((image.path, str(box)))
+                if sha256 is None:
+                    plan.pending[index] = tasks
+                    continue
+                ids = (row_id(set_name, image.path, str(box or ""), sha256, t) for t in tasks)
+                todo = tuple(place for place, key in enumerate(ids) if key not in present)
+                plan.done += len(tasks) - len(todo)
+                if todo:
+                    plan.pending[index] = lacking.setdefault(todo, [tasks[i] for i in todo])
     return plan
+
+
+def _boxes(record: ImageRecord | None, tiling: Tiling | None) -> Iterator[Box | None]:
+    if record is None or tiling is None:
+        yield None
+    else:
+        yield from tiling.boxes(record.width, record.height)
 
 
 def _is_current(image: Found, record: ImageRecord | None) -> bool:

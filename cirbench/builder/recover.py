@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .. import manifest
+from .. import manifest, tiles
 from ..codecs import get
 from .journal import ImageRecord, Journal
 
@@ -12,7 +12,8 @@ from .journal import ImageRecord, Journal
 def refill(journal: Journal, folder: Path) -> bool:
     """Fill an empty journal from the manifest beside it; False when there is nothing to do.
 
-    Sizes and times of HQ files are not in a manifest: the next build hashes those photos again.
+    Sizes and times of HQ files are not in a manifest, nor are the sizes of photos that were cut:
+    the next build hashes those photos again.
 
     Raises CirbenchError when the manifest is damaged: better no build than one that forgets rows.
     """
@@ -27,9 +28,11 @@ def refill(journal: Journal, folder: Path) -> bool:
             continue
         codec = get(row["codec"])
         name = row["bitstream_path"].split("/", 4)[-1].removesuffix(f".{codec.extension}")
-        size = (row["width"], row["height"])
-        image = ImageRecord(row["set"], row["hq_path"], name, -1, -1, row["hq_sha256"], *size)
-        journal.put_image(image)
+        if row["tile"]:
+            name = name.removesuffix(tiles.suffix(tiles.Box.parse(row["tile"])))
+        known = (row["set"], row["hq_path"], name, -1, -1, row["photo_sha256"])
+        size = (0, 0) if row["tile"] else (row["width"], row["height"])
+        journal.put_image(ImageRecord(*known, *size))
         if codec.decode_cost == "fast":
             stores.add("png" if row["lq_path"] else "bitstream")
     if len(stores) == 1:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import time
-from collections import OrderedDict
-from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import codecs, sources
+from .. import codecs, sources, tiles
 from ..codecs import RGB
 from ..errors import CirbenchError, CodecError, InputError
 from ..metrics.distortion import psnr_pair
 from . import plan, store
 from .journal import ImageRecord
+from .once import Once
 from .plan import Work
 
 
@@ -50,62 +48,46 @@ class Result:
 
 
 @dataclass(frozen=True)
-class _HQ:
+class _Photo:
+    """A decoded HQ photo, and the hashes of the tiles that were cut from it."""
+
     rgb: RGB
     sha256: str
     source_mode: str
     notes: tuple[str, ...]
+    hashes: dict[tiles.Box, str] = field(default_factory=dict)
+
+    def cut(self, box: tiles.Box | None, name: str) -> tuple[RGB, str]:
+        """Pixels of a tile (None: of the whole photo) and their hash. Raises InputError."""
+        if box is None:
+            return self.rgb, self.sha256
+        rgb = tiles.cut(self.rgb, box, name)
+        if box not in self.hashes:
+            self.hashes[box] = store.pixel_sha256(rgb)
+        return rgb, self.hashes[box]
 
 
-class _HQCache:
-    """The last few decoded HQ images; a photo is decoded once for all its tasks.
-
-    Threads that want an image another thread is reading wait for it instead of reading it again.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._images: OrderedDict[tuple[Any, ...], Future[_HQ]] = OrderedDict()
-
-    def get(self, found: sources.Found, target: Target) -> _HQ:
-        """The decoded image. Raises InputError, every time, for one that cannot be used."""
-        key = (found.file, found.size, found.mtime_ns, target.root, target.hq)
-        with self._lock:
-            future = self._images.get(key)
-            mine = future is None
-            if future is None:
-                future = self._images[key] = Future()
-                while len(self._images) > self._size:
-                    self._images.popitem(last=False)
-        if mine:
-            try:
-                future.set_result(_load(found, target))
-            except BaseException as error:
-                future.set_exception(error)
-        return future.result()
-
-    def clear(self, size: int) -> None:
-        """Forget all images; keep the last ``size`` from now on."""
-        with self._lock:
-            self._size = size
-            self._images.clear()
-
-
-_cache = _HQCache(size=4)
+_photos: Once[_Photo] = Once(size=4)
+"""The last few decoded photos; a photo is decoded once for all its tasks and tiles."""
 
 
 def forget_images(keep: int) -> None:
     """Read every HQ image anew from here on; keep the last ``keep`` of them."""
-    _cache.clear(keep)
+    _photos.clear(keep)
 
 
-def _load(found: sources.Found, target: Target) -> _HQ:
+def _photo(found: sources.Found, target: Target) -> _Photo:
+    """The decoded photo. Raises InputError, every time, for one that cannot be used."""
+    key = (found.file, found.size, found.mtime_ns, target.root, target.hq)
+    return _photos.get(key, lambda: _load(found, target))
+
+
+def _load(found: sources.Found, target: Target) -> _Photo:
     if found.problem:
         raise InputError(found.problem)
     image = sources.read(found.file)
     place_hq(found, target)
-    return _HQ(image.rgb, store.pixel_sha256(image.rgb), image.source_mode, image.notes)
+    return _Photo(image.rgb, store.pixel_sha256(image.rgb), image.source_mode, image.notes)
 
 
 def place_hq(found: sources.Found, target: Target) -> None:
@@ -144,8 +126,8 @@ def hash_image(found: sources.Found, name: str) -> ImageRecord | InputError:
     return _record(found, name, rgb, store.pixel_sha256(rgb))
 
 
-def _record(found: sources.Found, name: str, rgb: RGB, sha256: str) -> ImageRecord:
-    height, width = rgb.shape[:2]
+def _record(found: sources.Found, name: str, photo: RGB, sha256: str) -> ImageRecord:
+    height, width = photo.shape[:2]
     return ImageRecord(
         found.set, found.path, name, found.size, found.mtime_ns, sha256, width, height
     )
@@ -160,28 +142,30 @@ def make(work: Work, target: Target) -> Result:
     found, task = work.found, work.task
     row = _labels(work, target)
     try:
-        hq = _cache.get(found, target)
+        photo = _photo(found, target)
+        rgb, sha256 = photo.cut(work.box, found.path)
     except InputError as error:
         return Result(_unusable(work, str(error)), None)
-    height, width = hq.rgb.shape[:2]
+    height, width = rgb.shape[:2]
     row |= {
-        "row_id": plan.row_id(found.set, found.path, "", hq.sha256, task),
-        "content_id": plan.content_id(hq.sha256, task),
-        "hq_sha256": hq.sha256,
-        "source_mode": hq.source_mode,
+        "row_id": plan.row_id(found.set, found.path, work.tile, sha256, task),
+        "content_id": plan.content_id(sha256, task),
+        "hq_sha256": sha256,
+        "photo_sha256": photo.sha256,
+        "source_mode": photo.source_mode,
         "width": width,
         "height": height,
-        "note": "; ".join(hq.notes) or None,
+        "note": "; ".join(photo.notes) or None,
     }
     try:
-        row |= _code(hq.rgb, work, target, row["row_id"])
+        row |= _code(rgb, work, target, row["row_id"])
     except store.StoreError:
         raise
     except CirbenchError as error:
         row |= {"status": "error", "error": str(error)}
     if row["status"] == "warning":
-        row["note"] = "; ".join((*hq.notes, "LQ equals HQ"))
-    image = _record(found, work.name, hq.rgb, hq.sha256)
+        row["note"] = "; ".join((*photo.notes, "LQ equals HQ"))
+    image = _record(found, work.name, photo.rgb, photo.sha256)
     return Result(row, image, replaces=plan.image_error_id(found.set, found.path))
 
 
@@ -205,6 +189,7 @@ def _labels(work: Work, target: Target) -> dict[str, Any]:
         "settings": task.settings_json,
         "hq_root": found.set,
         "hq_path": found.path,
+        "tile": work.tile or None,
         "preset": settings.get("preset"),
         "encoder_version": encoder_version,
         "decoder_version": decoder_version,
@@ -254,7 +239,7 @@ def _code(rgb: RGB, work: Work, target: Target, row_id: str) -> dict[str, Any]:
     if coded.reconstruction is not None and not (coded.reconstruction == lq).all():
         raise CodecError(f"{task.codec}'s decoder and its encoder's reconstruction differ")
     psnr_rgb, psnr_y = psnr_pair(rgb, lq)
-    where = (task.codec, task.label, task.variant, work.found.set, work.name)
+    where = (task.codec, task.label, task.variant, *work.place)
     columns: dict[str, Any] = {
         "bitstream_path": store.bitstream_path(*where, codec.extension),
         "bitstream_sha256": store.sha256(coded.bitstream),

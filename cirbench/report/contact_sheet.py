@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 from PIL import Image
 
 from ..builder import store
 from ..codecs import RGB
 from ..manifest import Manifest
+from ..tiles import Box
 from . import drawing
 
 FILE_NAME = "contact_sheet.png"
@@ -46,19 +47,30 @@ def write(folder: Path, photos: int = 3) -> Path | None:
 
 
 def _photos(manifest: Manifest, count: int) -> list[list[dict[str, Any]]]:
-    """Rows of the photos to show: those with most tasks, test photos first, then by name."""
-    keys = ["hq_root", "hq_path", "split"]
+    """Rows of the photos to show: those with most tasks, test photos first, then by name.
+
+    A photo that was coded whole is shown whole, one that was only cut by its middle tile.
+    """
+    keys = ["hq_root", "hq_path", "split", "tile"]
     groups = manifest.table.group_by(keys).aggregate([("row_id", "count")]).to_pylist()
-    groups.sort(
-        key=lambda g: (-g["row_id_count"], g["split"] != "test", g["hq_root"], g["hq_path"])
-    )
-    photos = []
-    for group in groups[:count]:
-        table = manifest.table
-        for key in keys:
-            table = table.filter(pc.equal(table[key], group[key]))
-        photos.append(table.to_pylist())
-    return photos
+    photos: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for group in groups:
+        photos.setdefault((group["hq_root"], group["hq_path"]), []).append(group)
+    best = [_middle(tiles) for tiles in photos.values()]
+    best.sort(key=lambda g: (-g["row_id_count"], g["split"] != "test", g["hq_root"], g["hq_path"]))
+    shown = ({key: group[key] for key in keys} for group in best[:count])
+    return [list(manifest.filter(**group)) for group in shown]
+
+
+def _middle(groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The whole photo if it is there, else the middle one of the tiles with most tasks."""
+    whole = [group for group in groups if group["tile"] is None]
+    if whole:
+        return whole[0]
+    most = max(group["row_id_count"] for group in groups)
+    fullest = [group for group in groups if group["row_id_count"] == most]
+    fullest.sort(key=lambda group: Box.parse(group["tile"]))
+    return fullest[len(fullest) // 2]
 
 
 def _block(manifest: Manifest, rows: list[dict[str, Any]]) -> Image.Image:

@@ -14,6 +14,7 @@ from .. import codecs
 from ..codecs import RGB
 from ..errors import CirbenchError
 from ..manifest import Manifest
+from ..tiles import Box
 
 INK, FAINT, PAPER = (30, 30, 30), (110, 110, 110), (255, 255, 255)
 GAP = 8
@@ -46,7 +47,7 @@ def block(
 
     Args:
         manifest: where LQ pixels are read.
-        rows: manifest rows of one photo.
+        rows: manifest rows of one photo, or of one tile.
         shape: sizes.
         look: what is shown of each LQ.
         hq: what is shown of the HQ.
@@ -59,7 +60,10 @@ def block(
             cells += [_Cell(look(manifest.lq(row)), _captions(row)) for row in chosen]
             lines.append(cells)
     first = rows[0]
-    title = f"{first['set']} / {first['hq_path']}   {first['width']} x {first['height']}"
+    at = f"   {first['width']} x {first['height']}"
+    if first["tile"]:
+        at += " at {0.x}, {0.y}".format(Box.parse(first["tile"]))
+    title = f"{first['set']} / {first['hq_path']}{at}"
     return _draw(title, lines, shape)
 
 

@@ -33,10 +33,10 @@ def totals(folder: Path) -> list[dict[str, Any]]:
     """One entry per codec, in the codecs' order, then one for ``all`` when there are several.
 
     Returns:
-        Dictionaries with ``codec``, ``images`` (HQ images), ``rows``, ``bytes`` of bitstreams,
-        ``png_ratio`` (bytes of the LQs' PNGs per byte of their bitstreams, over rows whose PNG is
-        stored; else None), ``encode_seconds``, ``decode_seconds`` in total, and the same
-        ``_per_megapixel``, both over the rows that were timed (None when none was).
+        Dictionaries with ``codec``, ``images`` (HQ images; every tile is one), ``rows``, ``bytes``
+        of bitstreams, ``png_ratio`` (bytes of the LQs' PNGs per byte of their bitstreams, over
+        rows whose PNG is stored; else None), ``encode_seconds``, ``decode_seconds`` in total, and
+        the same ``_per_megapixel``, both over the rows that were timed (None when none was).
 
     Raises CirbenchError when the data set has no usable row, InputError when a PNG is missing.
     """
@@ -61,7 +61,7 @@ def _usable(folder: Path) -> pa.Table:
 def _totals(folder: Path, rows: pa.Table) -> dict[str, Any]:
     stored = rows.filter(pc.is_valid(rows["lq_path"]))
     png = _sizes(folder, stored["lq_path"].to_pylist())
-    images = rows.group_by(["set", "hq_root", "hq_path"]).aggregate([])
+    images = rows.group_by(["set", "hq_root", "hq_path", "tile"]).aggregate([])
     entry = {
         "images": len(images),
         "rows": len(rows),

@@ -18,7 +18,10 @@ from . import drawing
 
 _CROP, _SCALE = 128, 2
 _SIDE = _CROP * _SCALE
-_KEYS = ("set", "hq_root", "hq_path")
+_KEYS = ("set", "hq_root", "hq_path", "tile")
+
+Photo = dict[str, Any]
+"""Set, root, path and tile of one HQ image."""
 
 
 def write(
@@ -33,7 +36,7 @@ def write(
     Args:
         folder: a data set.
         name: the image's ``hq_path``, with or without folders and ending; ``set/hq_path`` tells
-            equal names in two sets apart.
+            equal names in two sets apart, and ``name@x,y,width,height`` the tiles of a photo.
         out: the PNG to write; default ``strips/<set>/<name>.png`` in the data set's folder.
         hq_roots: where HQ images are, overriding ``roots.toml``.
 
@@ -48,9 +51,7 @@ def write(
     manifest = Manifest.open(folder, hq_roots).usable
     photo = _find(manifest, name)
     rows = list(manifest.filter(**photo))
-    path = out or folder / "strips" / photo["set"] / PurePosixPath(photo["hq_path"]).with_suffix(
-        ".png"
-    )
+    path = out or folder / "strips" / photo["set"] / f"{_without_ending(photo)}{_at(photo)}.png"
     return drawing.save(path, store.encode_png(_strip(manifest, rows)))
 
 
@@ -93,17 +94,19 @@ def _framed(whole: RGB, size: tuple[int, ...], crop: tuple[slice, slice]) -> RGB
     return np.asarray(picture)
 
 
-def _find(manifest: Manifest, name: str) -> dict[str, str]:
-    """Set, root and path of the one image called ``name``: the most exact kind of match wins."""
+def _find(manifest: Manifest, name: str) -> Photo:
+    """The one HQ image called ``name``: the most exact kind of match wins."""
     photos = manifest.table.group_by(list(_KEYS)).aggregate([]).to_pylist()
     for names in (_full, _path, _without_ending, _stem):
-        found = [photo for photo in photos if names(photo) == name]
+        found = [photo for photo in photos if names(photo) + _at(photo) == name]
         if len(found) == 1:
             return dict(found[0])
-        if found:
+        tiles = [photo for photo in photos if names(photo) == name and photo["tile"]]
+        if found or tiles:
+            what = "images" if found else "tiles"
             raise CirbenchError(
-                f"{name!r} names {len(found)} images of {manifest.folder}; say which: "
-                f"{_some([_full(photo) for photo in found])}"
+                f"{name!r} names {len(found or tiles)} {what} of {manifest.folder}; say which: "
+                f"{_some([_full(photo) + _at(photo) for photo in found or tiles])}"
             )
     by_name = {kind(photo): _full(photo) for kind in (_full, _path, _stem) for photo in photos}
     close = difflib.get_close_matches(name, by_name, n=5)
@@ -118,17 +121,22 @@ def _some(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most] + rest)
 
 
-def _full(photo: dict[str, str]) -> str:
+def _at(photo: Photo) -> str:
+    """What follows the name of a tile's photo."""
+    return f"@{photo['tile']}" if photo["tile"] else ""
+
+
+def _full(photo: Photo) -> str:
     return f"{photo['set']}/{photo['hq_path']}"
 
 
-def _path(photo: dict[str, str]) -> str:
-    return photo["hq_path"]
+def _path(photo: Photo) -> str:
+    return str(photo["hq_path"])
 
 
-def _without_ending(photo: dict[str, str]) -> str:
+def _without_ending(photo: Photo) -> str:
     return str(PurePosixPath(photo["hq_path"]).with_suffix(""))
 
 
-def _stem(photo: dict[str, str]) -> str:
+def _stem(photo: Photo) -> str:
     return PurePosixPath(photo["hq_path"]).stem

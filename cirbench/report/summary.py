@@ -103,10 +103,10 @@ def failures(folder: Path, sets: Collection[str] = (), most: int = 20) -> Iterat
     manifest = Manifest.open(folder).filter(status="error")
     if sets:
         manifest = manifest.filter(set=sorted(sets))
-    columns = manifest.table.select(["hq_path", "task", "error"]).to_pylist()
+    columns = manifest.table.select(["hq_path", "tile", "task", "error"]).to_pylist()
     for row in columns[:most]:
-        task = f" {row['task']}" if row["task"] else ""
-        line = f"failed: {row['hq_path']}{task}: {row['error']}"
+        parts = filter(None, (row["hq_path"], row["tile"] and f"@{row['tile']}", row["task"]))
+        line = f"failed: {' '.join(parts)}: {row['error']}"
         yield "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)  # names are anything
     if len(columns) > most:
         yield f"... and {len(columns) - most} more; see the manifest's error column"
