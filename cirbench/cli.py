@@ -11,6 +11,7 @@ import click
 
 from . import __version__, options
 from .cli_build import build
+from .cli_metrics import metrics
 from .cli_recipes import recipes
 from .cli_report import show, stats
 from .cli_sets import duplicates, sets
@@ -125,3 +126,4 @@ main.add_command(recipes)
 main.add_command(weights)
 main.add_command(sets)
 main.add_command(duplicates)
+main.add_command(metrics)
