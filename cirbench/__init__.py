@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import codecs as codecs
     from .builder.build import build as build
+    from .data.dataset import CIRDataset as CIRDataset
+    from .data.pairs import Pairs as Pairs
+    from .data.sampler import TaskSampler as TaskSampler
     from .errors import CirbenchError as CirbenchError
     from .manifest import Manifest as Manifest
 
@@ -22,6 +25,9 @@ _EXPORTS = {
     "build": ("cirbench.builder.build", "build"),
     "Manifest": ("cirbench.manifest", "Manifest"),
     "CirbenchError": ("cirbench.errors", "CirbenchError"),
+    "CIRDataset": ("cirbench.data.dataset", "CIRDataset"),
+    "Pairs": ("cirbench.data.pairs", "Pairs"),
+    "TaskSampler": ("cirbench.data.sampler", "TaskSampler"),
     "codecs": ("cirbench.codecs", ""),
 }
 

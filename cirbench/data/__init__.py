@@ -1,0 +1,1 @@
+"""The benchmark as training data: pairs, transforms, sampler, cache and the torch data set."""
