@@ -11,6 +11,7 @@ import click
 
 from . import __version__, options
 from .cli_build import build
+from .cli_export import export, import_
 from .cli_metrics import metrics
 from .cli_recipes import recipes
 from .cli_report import show, stats
@@ -120,6 +121,8 @@ def info() -> None:
 
 
 main.add_command(build)
+main.add_command(export)
+main.add_command(import_)
 main.add_command(show)
 main.add_command(stats)
 main.add_command(recipes)
