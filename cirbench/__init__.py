@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from .data.pairs import Pairs as Pairs
     from .data.sampler import TaskSampler as TaskSampler
     from .errors import CirbenchError as CirbenchError
+    from .evaluation.evaluate import evaluate as evaluate
     from .manifest import Manifest as Manifest
 
 __version__ = "0.1.0"
 
 _EXPORTS = {
     "build": ("cirbench.builder.build", "build"),
+    "evaluate": ("cirbench.evaluation.evaluate", "evaluate"),
     "Manifest": ("cirbench.manifest", "Manifest"),
     "CirbenchError": ("cirbench.errors", "CirbenchError"),
     "CIRDataset": ("cirbench.data.dataset", "CIRDataset"),

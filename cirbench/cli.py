@@ -11,6 +11,7 @@ import click
 
 from . import __version__, options
 from .cli_build import build
+from .cli_eval import evaluate, restore
 from .cli_export import export, import_
 from .cli_metrics import metrics
 from .cli_recipes import recipes
@@ -121,6 +122,8 @@ def info() -> None:
 
 
 main.add_command(build)
+main.add_command(evaluate)
+main.add_command(restore)
 main.add_command(export)
 main.add_command(import_)
 main.add_command(show)

@@ -1,0 +1,203 @@
+"""``cirbench eval`` and ``cirbench restore``: options, and what they print."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+from .errors import CirbenchError
+
+_DEVICES = click.Choice(["cpu", "cuda", "mps"])
+_path = click.Path(path_type=Path)
+_MOST_LINES = 20
+
+
+@click.command("eval")
+@click.argument("files", nargs=-1, type=_path)
+@click.option("--data", default="data/cir", show_default=True, type=_path, help="The data set.")
+@click.option("--restored", type=_path, help="Folder of a method's outputs to score.")
+@click.option(
+    "--pattern",
+    default="",
+    metavar="TEXT",
+    help="How the outputs are called, e.g. '{set}/{task}/{name}.png'; default: the names of the "
+    "LQ or HQ images in one of the usual layouts.",
+)
+@click.option("--csv", type=_path, help="Which output is which: columns row_id and path.")
+@click.option("--name", default="", help="What to call the outputs or the model in tables.")
+@click.option("--model", default="", help="A restorer to run: identity, deblock, or a package's.")
+@click.option(
+    "--checkpoint", type=_path, help="The model's checkpoint; default: the newest under runs/."
+)
+@options.lists("--metrics", help="e.g. psnr,ssim,lpips; default: those that need no weights.")
+@options.lists(
+    "--protocol", help="native-rgb, native-y, paper-256, patch-fid; default: each metric's own."
+)
+@click.option(
+    "--by",
+    type=click.Choice(["codec", "level", "task", "kind", "set"]),
+    default="codec",
+    show_default=True,
+    help="What the rows of the table are.",
+)
+@click.option(
+    "--compare", is_flag=True, help="One table of several evaluations: --compare eval/A eval/B."
+)
+@click.option("--against", default="", help="The model that others are compared with [LQ].")
+@click.option("--with-paper", is_flag=True, help="Show the numbers printed in papers, too.")
+@click.option("--split", type=click.Choice(["train", "test", "all"]), help="Default: test.")
+@options.lists("--set", help="Only images of these sets.")
+@options.lists("--codec", help="Only rows of these codecs.")
+@options.lists("--task", help="Only these tasks, e.g. jpeg-qf10.")
+@options.lists("--kind", help="Only seen, cross-degree, cross-type or other tasks.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many images of each set.")
+@click.option("--device", type=_DEVICES, help="Where networks run; default: the best one.")
+@options.jobs_option
+@options.hq_roots_option
+@options.weights_dir_option
+@click.option(
+    "--out", type=_path, help="Folder for the results; default: eval/ and the data set's name."
+)
+@click.option("--report/--no-report", default=True, help="Write report.html (default) or not.")
+def evaluate(files: tuple[Path, ...], compare: bool, by: str, **given: Any) -> None:
+    """Score a model, or anyone's outputs, against the unrestored LQ.
+
+    Without options: the test split of data/cir, the newest checkpoint if there is one. Running
+    the same command again goes on where it stopped; metrics added later restore nothing again.
+    Exit code 3: some outputs were missing or could not be scored.
+    """
+    if compare:
+        _compare(files, by, given)
+        return
+    if files:
+        raise click.UsageError(
+            "files are compared with --compare; a folder of outputs is given "
+            "with --restored, a data set with --data"
+        )
+    from .evaluation import evaluate as evaluation
+    from .evaluation import render
+    from .evaluation.request import Outputs, Request
+
+    data, restored = given["data"], given["restored"]
+    if restored is None and (given["pattern"] or given["csv"]):
+        raise click.UsageError("--pattern and --csv are about a folder of outputs; add --restored")
+    outputs = Outputs(restored.expanduser(), given["pattern"], given["csv"]) if restored else None
+    chosen = Request(
+        data=data,
+        out=given["out"] or evaluation.default_out(data),
+        outputs=outputs,
+        by=by,
+        against=given["against"] or "LQ",
+        where={column: given[column] for column in ("set", "codec", "task", "kind")},
+        protocols=given["protocol"],
+        command=shlex.join(["cirbench", *sys.argv[1:]]),
+        **{
+            key: given[key]
+            for key in (
+                *("model", "checkpoint", "name", "metrics", "split", "limit", "with_paper"),
+                *("device", "jobs", "hq_roots", "report"),
+            )
+        },
+    )
+    results = evaluation.run(chosen, lambda line: click.echo(line, err=True))
+    click.echo("\n\n".join(render.text(table) for table in results.tables))
+    click.echo("")
+    _print_problems(results.outputs_without_score)
+    for file in evaluation.written(chosen):
+        click.echo(f"  {file}")
+    if results.missing:
+        click.echo(f"cirbench: outputs without a score: {results.missing}", err=True)
+        sys.exit(3)
+
+
+def _print_problems(problems: list[str]) -> None:
+    for line in problems[:_MOST_LINES]:
+        click.echo(f"not scored: {line}", err=True)
+    if len(problems) > _MOST_LINES:
+        more = len(problems) - _MOST_LINES
+        click.echo(f"... and {more} more; all are in scores.parquet's metadata", err=True)
+
+
+def _compare(files: tuple[Path, ...], by: str, given: dict[str, Any]) -> None:
+    from .evaluation import compare, render
+
+    found = compare.compare(
+        files,
+        metrics=given["metrics"],
+        protocols=given["protocol"],
+        by=by,
+        against=given["against"],
+        with_paper=given["with_paper"],
+        out=given["out"],
+    )
+    click.echo("\n\n".join(render.text(table) for table in found))
+    for file in compare.written(given["out"]):
+        click.echo(f"  {file}")
+
+
+@click.command()
+@click.argument("source", type=_path)
+@click.option("--model", default="", help="A restorer: deblock, identity, or a package's.")
+@click.option(
+    "--checkpoint", type=_path, help="The model's checkpoint; default: the newest under runs/."
+)
+@click.option(
+    "--out",
+    default="restored",
+    show_default=True,
+    type=_path,
+    help="Folder for the PNGs; for one image also a .png file.",
+)
+@click.option("--prompt", help="Text for models that take one.")
+@click.option("--device", type=_DEVICES, help="Where the model runs; default: the best one.")
+@click.option("--skip-existing", is_flag=True, help="Go on after an interruption.")
+def restore(
+    source: Path,
+    model: str,
+    checkpoint: Path | None,
+    out: Path,
+    prompt: str | None,
+    device: str | None,
+    skip_existing: bool,
+) -> None:
+    """Restore an image, or all images of a folder.
+
+    The results are PNGs of the same size under the same names. Existing files are never
+    overwritten.
+    """
+    from .evaluation import checkpoints
+    from .models import files, restorer
+
+    if checkpoint and not model:
+        model = checkpoints.model_of(checkpoint)
+    if not model:
+        newest = checkpoints.newest_checkpoint()
+        if newest is None:
+            raise CirbenchError(
+                f"there is no checkpoint under {checkpoints.RUNS}; name a restorer with --model: "
+                f"{', '.join(restorer.names())}"
+            )
+        model, checkpoint = newest.model, newest.path
+    jobs = files.plan(source.expanduser(), out.expanduser())
+    done = files.run(
+        jobs,
+        lambda: restorer.get(model, checkpoint, device),
+        prompt=prompt,
+        skip_existing=skip_existing,
+    )
+    for line in done.problems:
+        click.echo(f"not restored: {line}", err=True)
+    for file in done.written[:1] if len(done.written) == 1 else []:
+        click.echo(f"  {file}")
+    if len(jobs) > 1:
+        click.echo(
+            f"{len(done.written)} images restored into {out}, {len(done.skipped)} already "
+            f"there, {len(done.problems)} failed"
+        )
+    if done.problems:
+        sys.exit(3 if done.written or done.skipped else 1)

@@ -1,0 +1,1 @@
+"""Evaluation: plan, subtract what is scored, restore, score, aggregate."""

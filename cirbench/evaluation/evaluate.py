@@ -1,0 +1,289 @@
+"""``cirbench eval``: plan, subtract what is scored, restore, score, aggregate, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import check
+from ..builder import store
+from ..errors import CirbenchError, CodecError, InputError
+from ..manifest import Manifest
+from ..models import restorer
+from . import (
+    checkpoints,
+    collect,
+    engine,
+    files,
+    match,
+    methods,
+    paired,
+    provenance,
+    request,
+    sets,
+    tables,
+)
+from .engine import Context, Pair, Trouble
+from .journal import Journal
+from .methods import Method
+from .request import Outputs, Request
+from .results import LQ, Results, Table
+
+Values = str | Sequence[str]
+Say = Callable[[str], None]
+
+
+def evaluate(
+    data: str | Path = "data/cir",
+    *,
+    restored: str | Path | None = None,
+    pattern: str = "",
+    csv: str | Path | None = None,
+    model: str = "",
+    checkpoint: str | Path | None = None,
+    name: str = "",
+    metrics: Values = (),
+    protocol: Values = (),
+    split: str | None = None,
+    where: Mapping[str, Values] | None = None,
+    limit: int | None = None,
+    by: str = "codec",
+    against: str = LQ,
+    with_paper: bool = False,
+    device: str | None = None,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+    hq_roots: Mapping[str, str | Path] | None = None,
+    report: bool = True,
+) -> Results:
+    """Score a restorer, or anyone's outputs, against the unrestored LQ; as ``cirbench eval``.
+
+    >>> results = cirbench.evaluate("data/cir", restored="outputs", metrics=["psnr", "ssim"])
+    >>> results.scores.to_pandas()
+
+    Args:
+        data: a data set made by ``cirbench build``.
+        restored, pattern, csv: a folder of outputs, and how its files are called.
+        model, checkpoint: a registered restorer to run.
+        name: what to call the outputs or the restorer.
+        metrics, protocol: names, in a list or comma-separated; none means the defaults.
+        split, where, limit: which rows; ``where`` is e.g. ``{"codec": "jpeg"}``.
+        by, against, with_paper: see :class:`~cirbench.evaluation.request.Request`.
+        device, jobs, hq_roots, report: the same.
+        out: folder for the results; None means ``eval/<name of the data set>``.
+
+    Returns:
+        The results; the files are in ``out``. Scores survive any exception or kill.
+
+    Raises:
+        CirbenchError: nothing could be scored, or something given is wrong.
+    """
+    outputs = None
+    if restored is not None:
+        outputs = Outputs(Path(restored).expanduser(), pattern, Path(csv) if csv else None)
+    elif pattern or csv:
+        raise CirbenchError("--pattern and --csv are about a folder of outputs; add --restored")
+    chosen = Request(
+        data=Path(data),
+        out=Path(out) if out else default_out(Path(data)),
+        outputs=outputs,
+        model=model,
+        checkpoint=Path(checkpoint) if checkpoint else None,
+        name=name,
+        metrics=_listed(metrics),
+        protocols=_listed(protocol),
+        split=split,
+        where={key: _listed(value) for key, value in (where or {}).items()},
+        limit=limit,
+        by=by,
+        against=against,
+        with_paper=with_paper,
+        device=device,
+        jobs=jobs,
+        hq_roots={key: Path(root) for key, root in (hq_roots or {}).items()},
+        report=report,
+        command="cirbench.evaluate",
+    )
+    return run(chosen)
+
+
+def _listed(values: Values) -> list[str]:
+    if isinstance(values, str):
+        return [part.strip() for part in values.split(",") if part.strip()]
+    return list(values)
+
+
+def default_out(data: Path) -> Path:
+    """``eval/<name of the data set's folder>`` below the working directory."""
+    folder = data.parent if data.suffix == ".parquet" else data
+    return Path("eval") / (folder.resolve().name or "data")
+
+
+def run(chosen: Request, say: Say = lambda line: None) -> Results:
+    """Carry out an evaluation; ``say`` gets one-line remarks. Raises as :func:`evaluate`."""
+    manifest, remarks = request.rows(
+        chosen, Manifest.open(chosen.data, hq_roots=dict(chosen.hq_roots))
+    )
+    wanted, left_out = request.pairs(chosen.metrics, chosen.protocols)
+    remarks += left_out
+    out = chosen.out.expanduser()
+    if (out / "manifest.parquet").exists():
+        raise CirbenchError(f"{out} is a data set; choose another --out")
+    rows = list(manifest)
+    with store.lock(out), Journal(out) as journal:
+        trouble = Trouble()
+        device = chosen.device or _best_device(wanted)
+        context = Context(manifest, journal, trouble, device, engine.check_jobs(chosen.jobs))
+        scored = _methods(chosen, manifest, rows, journal, out, remarks)
+        for remark in remarks:
+            say(remark)
+        able = [pair for pair in wanted if not pair[0].problem()]
+        single = [pair for pair in able if pair[0].per == "image"]
+        grouped = [pair for pair in able if pair[0].per == "set"]
+        units = engine.plan(rows, scored, single, context)
+        todo = {
+            m.label: [row for row, mine in units if m in [one for one, _ in mine]] for m in scored
+        }
+        for method in scored:
+            engine.restore(todo[method.label] if not grouped else rows, method, context)
+        engine.score(units, context)
+        notes = sets.score(rows, scored, grouped, context, out / "statistics")
+        scores = collect.table(rows, scored, single, grouped, context)
+        unscored = collect.unscored(rows, scored, trouble)
+        problems = [*remarks, *unscored, *collect.absent(trouble)]
+        shown = _tables(chosen, scores, wanted, scored, trouble, [*notes, *remarks])
+        facts = provenance.of(chosen, manifest, scored, wanted)
+        results = Results(
+            manifest,
+            scores,
+            tuple(method.label for method in scored),
+            _pixels(scored, trouble),
+            {metric.name: metric for metric, _ in wanted},
+            problems,
+            facts,
+            shown,
+            unscored,
+        )
+        metadata = {
+            "recipes": manifest.metadata.get("recipes", []),
+            "problems": problems,
+            "provenance": facts,
+        }
+        files.write(out, scores, shown, metadata)
+        if chosen.report:
+            from ..report import html
+
+            html.write(results, out / files.REPORT)
+    return results
+
+
+def written(chosen: Request) -> list[Path]:
+    """The files that :func:`run` writes."""
+    names = [files.SCORES, files.SUMMARY, files.LATEX, files.MARKDOWN]
+    return [chosen.out / name for name in [*names, *([files.REPORT] if chosen.report else [])]]
+
+
+def _best_device(wanted: Sequence[Pair]) -> str:
+    """ "cuda" where there is one and a metric may use it; torch is not imported for others."""
+    from importlib.util import find_spec
+
+    if not any(metric.problem() == "" and metric.name in _NETWORKS for metric, _ in wanted):
+        return "cpu"
+    if find_spec("torch") is None:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+_NETWORKS = ("lpips", "lpips-vgg", "dists", "fid", "clip-iqa", "maniqa")
+
+
+def _methods(
+    chosen: Request,
+    manifest: Manifest,
+    rows: Sequence[methods.Row],
+    journal: Journal,
+    out: Path,
+    remarks: list[str],
+) -> list[Method]:
+    """LQ, then what was asked for; remarks about them are added to ``remarks``."""
+    scored = [methods.unrestored(manifest)]
+    if chosen.outputs:
+        one = chosen.outputs
+        matched = match.match(one.folder, rows, one.pattern, one.table)
+        remarks += matched.notes
+        label = chosen.name or one.folder.resolve().name
+        scored.append(methods.folder(label, manifest, one.folder, matched))
+    name, checkpoint = chosen.model, chosen.checkpoint
+    if checkpoint and not name:
+        name = checkpoints.model_of(checkpoint)
+    if not name and not chosen.outputs:
+        newest = checkpoints.newest_checkpoint()
+        if newest:
+            name, checkpoint = newest.model, newest.path
+            remarks.append(f"newest checkpoint: {checkpoint} ({name})")
+    if name:
+        made = restorer.get(name, checkpoint, chosen.device)
+        remarks += guard(made.info(), manifest)
+        label = chosen.name or made.info().name
+        scored.append(
+            methods.cached(label, manifest, made, out, journal.restored, journal.remember)
+        )
+    methods.check_labels(scored)
+    labels = [method.label for method in scored]
+    if chosen.against not in labels:
+        raise CirbenchError(
+            f"--against {chosen.against!r} is none of the models; there is {', '.join(labels)}"
+        )
+    return scored
+
+
+def guard(info: restorer.Info, manifest: Manifest) -> list[str]:
+    """Warnings where the rows to score do not fit what a checkpoint was trained on."""
+    if not info.trained_on:
+        return []
+    try:
+        trained = Manifest.open(info.trained_on)
+    except CirbenchError as error:
+        return [f"{info.name}: what it was trained on cannot be compared with the test: {error}"]
+    found = check.check(trained, manifest)
+    return [f"{info.name}, trained on {info.trained_on}: {problem}" for problem in found.problems]
+
+
+def _tables(
+    chosen: Request,
+    scores: Any,
+    wanted: Sequence[Pair],
+    scored: Sequence[Method],
+    trouble: Trouble,
+    remarks: Sequence[str],
+) -> list[Table]:
+    labels = [method.label for method in scored]
+    first = tables.by(scores, wanted, labels, chosen.by, chosen.with_paper)
+    notes = [*collect.footnotes(wanted, scored, trouble), *remarks]
+    shown = [replace(first, notes=(*first.notes, *notes))]
+    second = tables.kinds(scores, wanted, labels)
+    third = paired.paired(scores, wanted, labels, chosen.against)
+    return [*shown, *(table for table in (second, third) if table)]
+
+
+def _pixels(
+    scored: Sequence[Method], trouble: Trouble
+) -> Callable[[str, Mapping[str, Any]], NDArray[np.uint8] | None]:
+    by_label = {method.label: method for method in scored}
+
+    def restored(model: str, row: Mapping[str, Any]) -> NDArray[np.uint8] | None:
+        if (model, row["row_id"]) in trouble.outputs:
+            return None
+        try:
+            return by_label[model].pixels(row)
+        except (InputError, CodecError):
+            return None
+
+    return restored

@@ -1,0 +1,1 @@
+"""Restorers: what turns an LQ image into a better one."""
