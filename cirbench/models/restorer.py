@@ -81,6 +81,7 @@ best one, or "cpu", "cuda", ... Raises CirbenchError in one sentence when it can
 _BUILT_IN = {
     "identity": "cirbench.models.identity:Identity",
     "deblock": "cirbench.models.deblock:Deblock",
+    "moe_diffir": "cirbench.models.moe_diffir.restorer:create",
 }
 
 

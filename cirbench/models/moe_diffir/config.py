@@ -1,0 +1,255 @@
+"""Every choice and size of a model, as frozen records that a TOML file or ``--set`` can fill.
+
+The two standard networks (UNet, VAE) are described by their own library's arguments: ``unet`` and
+``vae`` go to ``diffusers.UNet2DConditionModel`` and ``diffusers.AutoencoderKL`` as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import CirbenchError
+
+PROMPTS = ("none", "single", "multiple", "moe")
+ROUTINGS = ("token", "image")
+PRIORS = ("tiny", "daclip")
+VISUALS = ("tiny", "clip-resnet", "clip-vit")
+SAMPLERS = ("ddpm", "ddim", "unipc", "dpm-solver++")
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+
+@dataclass(frozen=True)
+class PromptSize:
+    """Prompt module (paper 3.2): token width, ViT blocks per scale, heads, SPADE's hidden width.
+
+    ``prior_heads`` heads of ``prior_head_dim`` attend to the degradation prior.
+    """
+
+    dim: int = 256
+    blocks: int = 2
+    heads: int = 4
+    prior_heads: int = 8
+    prior_head_dim: int = 64
+    spade_hidden: int = 128
+
+
+@dataclass(frozen=True)
+class EnhancerSize:
+    """LQ enhancer (3.3): width, Restormer-style blocks in its two groups, heads."""
+
+    dim: int = 64
+    blocks: tuple[int, int] = (2, 2)
+    heads: int = 4
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """Degradation-prior encoder (3.2): ``tiny`` (ours) or ``daclip`` (arguments in ``args``).
+
+    ``width`` is the width of its tokens; ``codecs`` and ``levels`` size the heads of ``tiny``,
+    which stage 0 trains and restoration never uses.
+    """
+
+    kind: str = "daclip"
+    width: int = 768
+    codecs: int = 7
+    levels: int = 3
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VisualConfig:
+    """Image encoder before the visual-to-text adapter (3.3).
+
+    ``tiny`` (ours) reads the enhanced latents themselves, which saves decoding them;
+    ``clip-resnet`` (open_clip) and ``clip-vit`` (transformers) read the decoded image.
+    ``width`` is the channels of the map they make, ``args`` the arguments of the network.
+    """
+
+    kind: str = "clip-resnet"
+    width: int = 2048
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CompensatorSize:
+    """Decoder compensator (3.4): decoder levels (0 = full size), RRDBs each, growth, weight w."""
+
+    levels: tuple[int, ...] = (1, 2)
+    blocks: int = 1
+    growth: int = 32
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The forward diffusion: the arguments of diffusers' ``DDPMScheduler``."""
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: str = "scaled_linear"
+    prediction_type: str = "epsilon"
+    rescale_betas_zero_snr: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("schedule.prediction_type", self.prediction_type, PREDICTIONS)
+        if self.rescale_betas_zero_snr and self.prediction_type == "epsilon":
+            raise CirbenchError(
+                "schedule.rescale_betas_zero_snr cannot be used with epsilon prediction; "
+                "set schedule.prediction_type to v_prediction"
+            )
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """Reverse diffusion: solver and number of steps."""
+
+    kind: str = "ddpm"
+    steps: int = 200
+
+    def __post_init__(self) -> None:
+        _one_of("sampler.kind", self.kind, SAMPLERS)
+        _at_least("sampler.steps", self.steps, 1)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model. The first seven fields are the paper's ablations.
+
+    Attributes:
+        prompt: Table 2: ``none`` (the prompt module without prompts), ``single`` (one, always
+            used), ``multiple`` (all, weighted by a softmax), ``moe`` (eq. 3: the best K of N).
+        degradation_prior, v2t: Table 3.
+        experts, top_k: N and K of Fig. 6.
+        routing: a routing decision per ``token`` (the release) or per ``image``.
+        balance_weight: weight of the load-balance loss; 0 in the paper.
+        tile, overlap: pixels; images larger than a tile are restored in tiles.
+    """
+
+    prompt: str = "moe"
+    degradation_prior: bool = True
+    v2t: bool = True
+    experts: int = 7
+    top_k: int = 3
+    routing: str = "token"
+    balance_weight: float = 0.0
+    tile: int = 256
+    overlap: int = 64
+    unet: Mapping[str, Any] = field(default_factory=dict)
+    vae: Mapping[str, Any] = field(default_factory=dict)
+    null_tokens: int = 77
+    prompt_size: PromptSize = field(default_factory=PromptSize)
+    enhancer: EnhancerSize = field(default_factory=EnhancerSize)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    visual: VisualConfig = field(default_factory=VisualConfig)
+    v2t_hidden: int = 256
+    compensator: CompensatorSize = field(default_factory=CompensatorSize)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+
+    def __post_init__(self) -> None:
+        _one_of("prompt", self.prompt, PROMPTS)
+        _one_of("routing", self.routing, ROUTINGS)
+        _one_of("prior.kind", self.prior.kind, PRIORS)
+        _one_of("visual.kind", self.visual.kind, VISUALS)
+        _at_least("experts", self.experts, 1)
+        if not 1 <= self.top_k <= self.experts:
+            raise CirbenchError(
+                f"top_k is {self.top_k}; it must be between 1 and experts ({self.experts})"
+            )
+        if self.balance_weight < 0:
+            raise CirbenchError("balance_weight is negative; use 0 to switch it off")
+        if not 0 <= self.overlap < self.tile:
+            raise CirbenchError(
+                f"overlap is {self.overlap}; it must be at least 0 and below tile ({self.tile})"
+            )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain dictionaries, lists and numbers (fit for JSON and TOML)."""
+    return {one.name: _plain(getattr(config, one.name)) for one in dataclasses.fields(config)}
+
+
+def from_dict(values: Mapping[str, Any], base: ModelConfig | None = None) -> ModelConfig:
+    """A model from nested (or dotted: ``"sampler.steps"``) values; the rest is from ``base``.
+
+    Tables ``unet``, ``vae`` and ``args`` are merged, key by key.
+
+    Raises CirbenchError, naming the key, for an unknown key or a value of the wrong type.
+    """
+    made = _filled(base or ModelConfig(), _nested(values), "")
+    assert isinstance(made, ModelConfig)
+    return made
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        *path, last = key.split(".")
+        at = result
+        for name in path:
+            at = at.setdefault(name, {})
+        inner = _nested(value) if isinstance(value, Mapping) else value
+        at[last] = _merged(at.get(last), inner)
+    return result
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return {**old, **{key: _merged(old.get(key), one) for key, one in new.items()}}
+    return new
+
+
+def _filled(base: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(type(base))
+    changes = {}
+    for key, value in values.items():
+        name = prefix + key
+        if key not in hints:
+            raise CirbenchError(f"a model has no setting {name!r}; it has: {', '.join(hints)}")
+        old = getattr(base, key)
+        if dataclasses.is_dataclass(old) or isinstance(old, Mapping):
+            if not isinstance(value, Mapping):
+                raise CirbenchError(f"{name} is a table of settings; set one of them: {name}.KEY=…")
+            table = isinstance(old, Mapping)
+            changes[key] = _merged(old, value) if table else _filled(old, value, name + ".")
+        else:
+            changes[key] = _typed(name, value, hints[key])
+    return dataclasses.replace(base, **changes)
+
+
+def _typed(name: str, value: Any, wanted: Any) -> Any:
+    if isinstance(wanted, types.GenericAlias):
+        fits = isinstance(value, list | tuple) and all(type(one) is int for one in value)
+        arguments = typing.get_args(wanted)
+        if fits and (Ellipsis in arguments or len(value) == len(arguments)):
+            return tuple(value)
+    elif wanted is float and type(value) in (int, float):
+        return float(value)
+    elif type(value) is wanted:
+        return value
+    raise CirbenchError(f"{name} is {value!r}; give it a {getattr(wanted, '__name__', wanted)}")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise CirbenchError(f"{name} is {value!r}; use one of {', '.join(known)}")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise CirbenchError(f"{name} is {value}; it must be at least {least}")
