@@ -18,11 +18,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 		|| { echo "cirbench needs Python 3.11 or later; set PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
 		|| { echo "no venv module here: apt install python3-venv (Debian, Ubuntu)"; rm -rf $(VENV); exit 1; }
-	$(PIP) --editable .
+	$(PIP) --editable '.[learned]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --editable '.[dev,learned]'
+	$(PIP) --editable '.[dev,learned,train,eval]'
 	@touch $@
 
 demo: $(VENV)/.demo ## Install, then build the data set of the sample photos: table and contact sheet
