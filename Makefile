@@ -40,6 +40,8 @@ bench: $(VENV)/.dev ## Run the benchmarks (minutes; prints ratios measured side 
 	$(BIN)/python benchmarks/still_codecs.py
 	$(BIN)/python benchmarks/video_codecs.py
 	$(BIN)/python benchmarks/resume.py
+	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/metrics.py
 
 simd: $(VENV)/.demo ## Swap Pillow for Pillow-SIMD (they share one folder: never install both)
 	$(BIN)/python -m pip uninstall --yes --quiet pillow pillow-simd

@@ -156,7 +156,11 @@ def crops(manifest: Manifest, path: Path, names: list[str], side: int = 128) -> 
     shown = [("jpeg", "qf10"), ("c_psnr", "q1"), ("c_psnr", "q3"), ("c_ssim", "q1")]
     shown += [("c_ssim", "q3"), ("hific", "low"), ("hific", "high")]
     figure, axes = pyplot.subplots(
-        len(names), len(shown) + 1, figsize=(2 * len(shown) + 2, 2.25 * len(names)), squeeze=False
+        len(names),
+        len(shown) + 1,
+        figsize=(2 * len(shown) + 2, 2.25 * len(names)),
+        squeeze=False,
+        layout="constrained",
     )
     rows = {(r["hq_path"].rpartition(".")[0], r["codec"], r["level"]): r for r in manifest.usable}
     for line, name in zip(axes, names, strict=True):
@@ -170,7 +174,6 @@ def crops(manifest: Manifest, path: Path, names: list[str], side: int = 128) -> 
             ax.imshow(rgb[place], interpolation="nearest")
             ax.set_title(title, fontsize=8)
             ax.axis("off")
-    figure.tight_layout(pad=0.4)
     figure.savefig(path, dpi=110)
 
 

@@ -81,11 +81,12 @@ def materialize(folder: Path, store: str, jobs: int | None) -> None:
 @main.command()
 @options.folder_argument
 @click.option("--markdown", is_flag=True, help="As a Markdown table.")
-def table(folder: Path, markdown: bool) -> None:
+@options.lists("--set", "sets", help="Only these sets, e.g. live1; default: all.")
+def table(folder: Path, markdown: bool, sets: tuple[str, ...]) -> None:
     """Print a data set's table: codec and level against images, bpp, PSNR and seconds."""
     from .report import summary
 
-    click.echo(summary.table(folder, markdown=markdown))
+    click.echo(summary.table(folder, sets, markdown=markdown))
 
 
 @main.command()

@@ -21,10 +21,17 @@ def lines() -> Iterator[str]:
     for name in codecs.names():
         codec = codecs.get(name)
         for encoder in codec.encoders:
-            probe = codec.probe(codec.settings(encoder=encoder))
+            settings = codec.settings(encoder=encoder)
+            probe, remark = codec.probe(settings), ""
+            if not probe.available and "weights" in settings:
+                published = probe
+                probe = codec.probe(settings | {"weights": "mini"})
+                remark = f"mini weights only; {published.hint}"
             if probe.available:
                 default = " (default)" if encoder == codec.default_encoder else ""
                 yield f"{name:<7} {encoder}{default}: {probe.version}"
+                if remark:
+                    yield f"{'':<7}   {remark}"
                 if probe.decoder != probe.version:
                     yield f"{'':<7}   decoded by {probe.decoder}"
             else:
