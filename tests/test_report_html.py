@@ -24,7 +24,7 @@ from report_page import MODEL, NAME, fake_results, write_photos
 from cirbench import CirbenchError, build
 from cirbench.evaluation.aggregate import GROUP
 from cirbench.evaluation.results import BEST, LQ, Cell, Column, Results, Table
-from cirbench.report import html, html_chart, html_palette, html_pictures, html_text
+from cirbench.report import html, html_chart, html_pictures, html_text
 from cirbench.report.drawing import busiest
 from cirbench.report.html_data import Data
 
@@ -303,13 +303,6 @@ def test_nothing_to_report_is_an_error(results: Results, tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(CirbenchError, match="cannot write"):
         html.write(results, tmp_path / "file" / "report.html")
-
-
-def test_colours_are_those_of_the_plots() -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    from cirbench.report import plots
-
-    assert html_palette.COLOURS == plots._COLOURS and html_palette.MARKERS == plots._MARKERS
 
 
 def test_needs_neither_torch_nor_matplotlib() -> None:

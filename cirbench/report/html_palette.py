@@ -1,8 +1,4 @@
-"""Colours and markers of the codecs in the report: those of :mod:`cirbench.report.plots`.
-
-That module needs matplotlib, the report does not: hence a copy, which a test compares. Dark pages
-need lighter versions of the darkest three.
-"""
+"""Colours and markers of the codecs: the same in every plot and report, with dark-page versions."""
 
 from __future__ import annotations
 
@@ -11,6 +7,8 @@ import math
 from .. import codecs
 from .html_text import Html, tag
 
+# Okabe & Ito's colours (https://jfly.uni-koeln.de/color/), told apart with any colour vision; their
+# yellow is too light for paper and is a dark red here. Markers say the same without any colour.
 COLOURS = (
     "#D55E00",
     "#E69F00",

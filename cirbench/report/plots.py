@@ -20,21 +20,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .. import codecs
 from . import labels
+from .html_palette import COLOURS, MARKERS
 from .stats import megapixels
 
-# Okabe & Ito's colours (https://jfly.uni-koeln.de/color/), told apart with any colour vision; their
-# yellow is too light for paper and is a dark red here. Markers say the same without any colour.
-_COLOURS = (
-    "#D55E00",
-    "#E69F00",
-    "#0072B2",
-    "#009E73",
-    "#56B4E9",
-    "#000000",
-    "#882255",
-    "#CC79A7",
-)
-_MARKERS = "os^D<>*v"
 _DASHES = ("-", "--", ":", "-.")
 _UNSEEN = ("cross-degree", "cross-type")
 _STYLE: dict[Any, Any] = {
@@ -91,8 +79,8 @@ class Series:
         """Colour and marker of the codec, the same in every plot of every data set."""
         place = codecs.names().index(self.codec)
         return {
-            "color": _COLOURS[place % len(_COLOURS)],
-            "marker": _MARKERS[place % len(_MARKERS)],
+            "color": COLOURS[place % len(COLOURS)],
+            "marker": MARKERS[place % len(MARKERS)],
             "linestyle": _DASHES[self.order % len(_DASHES)],
         }
 
