@@ -17,6 +17,7 @@ from functools import cache, lru_cache
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
+from . import suggest
 from .errors import CirbenchError, UnavailableError
 from .resources import data_dir
 
@@ -90,7 +91,7 @@ def records() -> tuple[Record, ...]:
         for entry in group["files"]:
             base = group.get("url", "")
             url = base and f"{base}{entry['file']}{group.get('query', '')}"
-            found.append(Record(**shared, **entry, url=url))
+            found.append(Record(**{"url": url, **shared, **entry}))
     return tuple(found)
 
 
@@ -98,10 +99,7 @@ def record(name: str) -> Record:
     """The record called ``name``. Raises CirbenchError, suggesting the nearest names."""
     by_name = {one.name: one for one in records()}
     if name not in by_name:
-        import difflib
-
-        close = difflib.get_close_matches(name, by_name, n=3) or list(by_name)
-        raise CirbenchError(f"there are no weights {name!r}; did you mean {', '.join(close)}?")
+        raise CirbenchError(f"there are no weights {name!r}; {suggest.hint(name, by_name)}")
     return by_name[name]
 
 

@@ -10,9 +10,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from cirbench.errors import CirbenchError  # noqa: E402
+from cirbench import weights  # noqa: E402
+from cirbench.errors import CirbenchError, UnavailableError  # noqa: E402
 from cirbench.models.moe_diffir import external, presets  # noqa: E402
-from cirbench.models.moe_diffir.config import PriorConfig, VisualConfig  # noqa: E402
+from cirbench.models.moe_diffir.config import ModelConfig, PriorConfig, VisualConfig  # noqa: E402
 from cirbench.models.moe_diffir.model import MoEDiffIR  # noqa: E402
 from cirbench.models.moe_diffir.restore import restore  # noqa: E402
 
@@ -227,3 +228,171 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CirbenchError, match="plain weights"):
         external.read_state(tmp_path / "weights.pt")
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.fixture
+def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder as the only place where weights are looked for."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    monkeypatch.setenv("CIRBENCH_WEIGHTS", str(folder))
+    for name in ("XDG_CACHE_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    return folder
+
+
+@pytest.fixture
+def all_external(stable_diffusion: Path, tmp_path: Path) -> dict[str, str]:
+    """Everything that :func:`around` needs, as a user would give it."""
+    pytest.importorskip("open_clip")
+    from open_clip.modified_resnet import ModifiedResNet
+
+    whole = ModifiedResNet([1, 1, 1, 1], output_dim=16, heads=4, image_size=64, width=8)
+    torch.save({f"visual.{key}": one for key, one in whole.state_dict().items()}, tmp_path / "c.pt")
+    torch.save({"state_dict": daclip_state()}, tmp_path / "d.pt")
+    return {
+        "stable_diffusion": str(stable_diffusion),
+        "clip": str(tmp_path / "c.pt"),
+        "da_clip": str(tmp_path / "d.pt"),
+    }
+
+
+def around(source: str) -> MoEDiffIR:
+    """The model of :func:`settings`, built as a Stable Diffusion says."""
+    return MoEDiffIR(external.stable_diffusion_config(settings(), source))
+
+
+def settings() -> ModelConfig:
+    """The micro model with a CLIP ResNet and DA-CLIP."""
+    return replace(
+        presets.micro(),
+        null_tokens=6,
+        visual=VisualConfig(kind="clip-resnet", args=RESNET),
+        prior=PriorConfig(kind="daclip", args=VIT),
+    )
+
+
+def test_bring_fills_every_external_part_and_says_with_what(
+    all_external: dict[str, str], no_weights: Path
+) -> None:
+    model = around(all_external["stable_diffusion"])
+    used = external.bring(model, all_external)
+    assert list(used) == external.needed(settings()) == ["stable_diffusion", "clip", "da_clip"]
+    for name in ("clip", "da_clip"):
+        digest = weights.sha256(Path(all_external[name]))
+        assert used[name] == f"{all_external[name]} (sha256 {digest})"
+    assert used["stable_diffusion"].startswith(all_external["stable_diffusion"] + " (tensors sha")
+    alone = MoEDiffIR(model.config)
+    external.load_stable_diffusion(alone, all_external["stable_diffusion"])
+    external.load_clip(alone, Path(all_external["clip"]))
+    external.load_daclip(alone, Path(all_external["da_clip"]))
+    for name in ("unet", "vae", "null_context", "visual", "prior"):
+        theirs = getattr(alone, name).state_dict()
+        for key, one in getattr(model, name).state_dict().items():
+            assert torch.equal(one, theirs[key]), (name, key)
+    ours = {key: one.clone() for key, one in model.prompt_module.state_dict().items()}
+    assert external.bring(model, all_external) == used
+    assert all(torch.equal(ours[key], one) for key, one in model.prompt_module.state_dict().items())
+
+
+def test_bring_names_everything_that_is_missing_at_once(
+    all_external: dict[str, str], no_weights: Path
+) -> None:
+    model = around(all_external["stable_diffusion"])
+    with pytest.raises(UnavailableError) as caught:
+        external.bring(model, {"clip": "nowhere/clip.pt"})
+    text = str(caught.value)
+    for part in (
+        "stable_diffusion: Stable Diffusion 2.1-base (",
+        "--set external.stable_diffusion=",
+        "nowhere/clip.pt does not exist",
+        "cirbench weights pull clip-rn50",
+        "cirbench weights pull daclip-vit-b-32",
+        str(no_weights),
+    ):
+        assert part in text
+    with pytest.raises(CirbenchError, match="did you mean da_clip"):
+        external.bring(model, {"daclip": "x"})
+
+
+def test_bring_finds_weight_files_by_their_records(
+    all_external: dict[str, str], no_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    model = around(all_external["stable_diffusion"])
+    shutil.copytree(all_external["stable_diffusion"], no_weights / "stable-diffusion-2-1-base")
+    state = torch.load(all_external["clip"], weights_only=True)
+    from safetensors.torch import save_file
+
+    save_file(state, no_weights / weights.record("clip-rn50").file)
+    shutil.copy(all_external["da_clip"], no_weights / weights.record("daclip-vit-b-32").file)
+    with pytest.raises(UnavailableError, match="is not the published file"):
+        external.bring(model, {})
+    unhashed = tuple(replace(one, sha256="") for one in weights.records())
+    monkeypatch.setattr(weights, "records", lambda: unhashed)
+    used = external.bring(model, {})
+    assert all(one.startswith(str(no_weights)) for one in used.values())
+
+
+def test_a_model_that_is_not_built_as_its_weights_are_is_refused(
+    all_external: dict[str, str], no_weights: Path
+) -> None:
+    fitting = external.stable_diffusion_config(settings(), all_external["stable_diffusion"])
+    other = MoEDiffIR(replace(fitting, schedule=presets.micro().schedule))
+    with pytest.raises(CirbenchError, match=r"schedule.beta_start is 0\.001"):
+        external.bring(other, all_external)
+    # Another number of heads has the same shapes.
+    heads = {**fitting.unet, "attention_head_dim": [4, 4]}
+    other = MoEDiffIR(replace(fitting, unet=heads))
+    with pytest.raises(CirbenchError, match=r"unet.attention_head_dim is \[2, 2\]"):
+        external.bring(other, all_external)
+
+
+def test_what_is_needed_follows_the_ablation() -> None:
+    paper = presets.paper()
+    assert external.needed(presets.tiny()) == []
+    assert external.needed(paper) == ["stable_diffusion", "clip", "da_clip"]
+    assert external.needed(replace(paper, v2t=False)) == ["stable_diffusion", "da_clip"]
+    assert external.needed(replace(paper, degradation_prior=False)) == ["stable_diffusion", "clip"]
+
+
+def test_hub_ids_are_taken_as_they_are_and_missing_folders_are_not(no_weights: Path) -> None:
+    from cirbench.models.moe_diffir.locate import needs
+
+    def found(value: str) -> str:
+        return needs(presets.paper(), {"stable_diffusion": value})[0].found
+
+    assert found("someone/sd-2-1-base") == "someone/sd-2-1-base"
+    assert found("/no/such/folder") == found("./sd") == found("sd") == found(str(no_weights)) == ""
+
+
+def test_a_checkpoint_brings_the_weights_it_was_trained_around(
+    all_external: dict[str, str], tmp_path: Path
+) -> None:
+    import json
+
+    from cirbench.models import restorer
+    from cirbench.models.moe_diffir import training
+
+    model = around(all_external["stable_diffusion"])
+    notes = {"external": json.dumps(external.bring(model, all_external))}
+    training.save(model, tmp_path / "run", notes)
+    lq = torch.rand(1, 3, 64, 64)
+    expected = restore(model.eval(), lq, seeds=[1]).numpy()
+    found = restorer.get("moe_diffir", tmp_path / "run", "cpu").restore(lq.numpy(), seeds=[1])
+    assert abs(found - expected).max() < 1e-3
+    state = torch.load(all_external["clip"])
+    state["visual.conv1.weight"] += 1
+    torch.save(state, all_external["clip"])
+    with pytest.raises(CirbenchError, match="clip weights"):
+        restorer.get("moe_diffir", tmp_path / "run", "cpu")
+
+
+def test_a_checkpoint_on_random_weights_restores_nothing(tmp_path: Path) -> None:
+    from cirbench.models import restorer
+    from cirbench.models.moe_diffir import training
+
+    training.save(MoEDiffIR(presets.micro()), tmp_path, {"random_weights": "yes"})
+    with pytest.raises(CirbenchError, match="--random-weights"):
+        restorer.get("moe_diffir", tmp_path, "cpu")

@@ -194,7 +194,8 @@ def test_a_checkpoint_restores_as_the_model_did(
     model.latent_scale.fill_(0.7)
     expected = restore_rgb(Restorer(model), photo, 11)
     model.latent_scale.fill_(1.0)
-    assert np.array_equal(restore_rgb(restorer, photo, 11), expected)
+    made = restore_rgb(restorer, photo, 11)
+    assert np.abs(made.astype(int) - expected).max() <= 1  # another memory layout, other rounding
     info = restorer.info()
     assert (info.name, info.trained_on) == ("moe_diffir", "data/cir")
     assert len(info.checkpoint) == 64 and "ddim 3" in info.version
@@ -248,3 +249,20 @@ def test_loads_add_up_and_change_nothing(model: MoEDiffIR, image: torch.Tensor) 
     assert all(torch.allclose(one.sum(-1), torch.tensor(3.0)) for one in found)
     assert torch.equal(before, restore(model, image, seeds=[1]))
     assert loads(build(prompt="single"), image) == []
+
+
+def test_the_compensator_alone_decodes_the_lq_images_own_latents(
+    model: MoEDiffIR, image: torch.Tensor, tmp_path: Path
+) -> None:
+    from cirbench.models import restorer
+
+    checkpoint.save(model, tmp_path)
+    alone = restorer.get("moe_diffir_compensator", tmp_path, "cpu")
+    small = image[..., :64, :64]
+    made = alone.restore(small.numpy(), seeds=[0] * len(small))
+    with torch.no_grad():
+        expected = model.eval().compensate(model.encode(small), small).clamp(0, 1)
+    assert np.allclose(made, expected.numpy(), atol=1e-3)
+    assert alone.info().name == "moe_diffir_compensator"
+    odd = image[..., :61, :70].numpy()
+    assert alone.restore(odd, seeds=[0] * len(odd)).shape == odd.shape

@@ -6,7 +6,6 @@ callable ``factory(checkpoint, device)`` (see ``docs/evaluate.md``).
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import suggest
 from ..codecs.base import RGB
 from ..errors import CirbenchError, InputError
 
@@ -82,6 +82,7 @@ _BUILT_IN = {
     "identity": "cirbench.models.identity:Identity",
     "deblock": "cirbench.models.deblock:Deblock",
     "moe_diffir": "cirbench.models.moe_diffir.restorer:create",
+    "moe_diffir_compensator": "cirbench.models.moe_diffir.restorer:create_compensator",
 }
 
 
@@ -111,8 +112,7 @@ def get(name: str, checkpoint: Path | None = None, device: str | None = None) ->
     """
     entry = _registered().get(name)
     if entry is None:
-        close = difflib.get_close_matches(name, names(), n=2) or names()
-        raise CirbenchError(f"there is no restorer {name!r}; did you mean {', '.join(close)}?")
+        raise CirbenchError(f"there is no restorer {name!r}; {suggest.hint(name, names())}")
     if checkpoint is not None and not checkpoint.exists():
         raise CirbenchError(f"the checkpoint {checkpoint} does not exist; give its path")
     module, _, attribute = entry.value.partition(":")

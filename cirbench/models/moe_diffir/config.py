@@ -6,20 +6,21 @@ The two standard networks (UNet, VAE) are described by their own library's argum
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import CirbenchError
+from ...filling import fill, to_dict
+
+__all__ = ["ModelConfig", "from_dict", "to_dict"]
 
 PROMPTS = ("none", "single", "multiple", "moe")
 ROUTINGS = ("token", "image")
 PRIORS = ("tiny", "daclip")
 VISUALS = ("tiny", "clip-resnet", "clip-vit")
 SAMPLERS = ("ddpm", "ddim", "unipc", "dpm-solver++")
+MOST_STEPS = 100_000
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
@@ -98,6 +99,11 @@ class ScheduleConfig:
     rescale_betas_zero_snr: bool = False
 
     def __post_init__(self) -> None:
+        if not 1 <= self.num_train_timesteps <= MOST_STEPS:
+            raise CirbenchError(
+                f"schedule.num_train_timesteps is {self.num_train_timesteps}; it must be between 1 "
+                f"and {MOST_STEPS}"
+            )
         _one_of("schedule.prediction_type", self.prediction_type, PREDICTIONS)
         if self.rescale_betas_zero_snr and self.prediction_type == "epsilon":
             raise CirbenchError(
@@ -163,17 +169,17 @@ class ModelConfig:
             raise CirbenchError(
                 f"top_k is {self.top_k}; it must be between 1 and experts ({self.experts})"
             )
+        if self.sampler.steps > self.schedule.num_train_timesteps:
+            raise CirbenchError(
+                f"sampler.steps is {self.sampler.steps}; it must be at most "
+                f"schedule.num_train_timesteps ({self.schedule.num_train_timesteps})"
+            )
         if self.balance_weight < 0:
             raise CirbenchError("balance_weight is negative; use 0 to switch it off")
         if not 0 <= self.overlap < self.tile:
             raise CirbenchError(
                 f"overlap is {self.overlap}; it must be at least 0 and below tile ({self.tile})"
             )
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Plain dictionaries, lists and numbers (fit for JSON and TOML)."""
-    return {one.name: _plain(getattr(config, one.name)) for one in dataclasses.fields(config)}
 
 
 def from_dict(values: Mapping[str, Any], base: ModelConfig | None = None) -> ModelConfig:
@@ -183,66 +189,7 @@ def from_dict(values: Mapping[str, Any], base: ModelConfig | None = None) -> Mod
 
     Raises CirbenchError, naming the key, for an unknown key or a value of the wrong type.
     """
-    made = _filled(base or ModelConfig(), _nested(values), "")
-    assert isinstance(made, ModelConfig)
-    return made
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return to_dict(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        *path, last = key.split(".")
-        at = result
-        for name in path:
-            at = at.setdefault(name, {})
-        inner = _nested(value) if isinstance(value, Mapping) else value
-        at[last] = _merged(at.get(last), inner)
-    return result
-
-
-def _merged(old: Any, new: Any) -> Any:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return {**old, **{key: _merged(old.get(key), one) for key, one in new.items()}}
-    return new
-
-
-def _filled(base: Any, values: Mapping[str, Any], prefix: str) -> Any:
-    hints = typing.get_type_hints(type(base))
-    changes = {}
-    for key, value in values.items():
-        name = prefix + key
-        if key not in hints:
-            raise CirbenchError(f"a model has no setting {name!r}; it has: {', '.join(hints)}")
-        old = getattr(base, key)
-        if dataclasses.is_dataclass(old) or isinstance(old, Mapping):
-            if not isinstance(value, Mapping):
-                raise CirbenchError(f"{name} is a table of settings; set one of them: {name}.KEY=…")
-            table = isinstance(old, Mapping)
-            changes[key] = _merged(old, value) if table else _filled(old, value, name + ".")
-        else:
-            changes[key] = _typed(name, value, hints[key])
-    return dataclasses.replace(base, **changes)
-
-
-def _typed(name: str, value: Any, wanted: Any) -> Any:
-    if isinstance(wanted, types.GenericAlias):
-        fits = isinstance(value, list | tuple) and all(type(one) is int for one in value)
-        arguments = typing.get_args(wanted)
-        if fits and (Ellipsis in arguments or len(value) == len(arguments)):
-            return tuple(value)
-    elif wanted is float and type(value) in (int, float):
-        return float(value)
-    elif type(value) is wanted:
-        return value
-    raise CirbenchError(f"{name} is {value!r}; give it a {getattr(wanted, '__name__', wanted)}")
+    return fill(base or ModelConfig(), values, "a model")
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

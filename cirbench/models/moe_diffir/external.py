@@ -1,13 +1,14 @@
 """Weights that a user brings: Stable Diffusion, DA-CLIP, CLIP.
 
-Every loader reads the format its weights are published in, checks every key and shape, and runs
-nothing that is in a file. None of these weights comes with cirbench.
+:func:`bring` fills a model with all that it needs. Every loader reads the format its weights are
+published in, checks every key and shape, and runs nothing that is in a file. None of these weights
+comes with cirbench.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,68 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ... import weights
 from ...errors import CirbenchError, UnavailableError
 from .config import ModelConfig
+from .locate import RECORDS, locate, needed
 from .model import MoEDiffIR
+from .state import fill, first_line, read_state
 
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
+__all__ = [
+    "bring",
+    "fill",
+    "load_clip",
+    "load_daclip",
+    "load_stable_diffusion",
+    "locate",
+    "needed",
+    "read_state",
+    "stable_diffusion_config",
+]
+
+_ANY = ("sample_size", "upcast_attention", "force_upcast", "scaling_factor")
+"""Settings of a UNet or VAE that do not have to be the model's: they change no result, or come with
+the weights."""
+
+
+def bring(model: MoEDiffIR, folders: Mapping[str, str]) -> dict[str, str]:
+    """Fill ``model`` with all external weights that it needs (:func:`needed`).
+
+    Build it from :func:`stable_diffusion_config` of what :func:`locate` finds: sizes, heads and
+    diffusion have to be those of the weights.
+
+    Args:
+        model: its parts that are not external stay as they are.
+        folders: paths and hub ids by name (``stable_diffusion``, ``clip``, ``da_clip``); what is
+            not given is looked for among the weight files.
+
+    Returns:
+        What was used, by name: path or hub id, with the SHA-256 of the file, or of the loaded
+        tensors where there are several files.
+
+    Raises UnavailableError, one for all that is missing; CirbenchError for weights that do not fit.
+    """
+    found = locate(model.config, folders)
+    for name, source in found.items():
+        if name == "stable_diffusion":
+            _require_fitting(model, source)
+        elif not folders.get(name):
+            _require_published(name, Path(source))
+    used = {}
+    for name, source in found.items():
+        if name == "stable_diffusion":
+            load_stable_diffusion(model, source)
+            parts = [model.unet, model.vae, model.null_context]
+        elif name == "clip":
+            load_clip(model, Path(source))
+            parts = [model.visual]
+        else:
+            load_daclip(model, Path(source))
+            parts = [model.prior]
+        whole = Path(source).is_file()
+        digest = weights.sha256(Path(source)) if whole else _digest(parts)
+        used[name] = f"{source} ({'' if whole else 'tensors '}sha256 {digest})"
+    return used
 
 
 def stable_diffusion_config(config: ModelConfig, source: str) -> ModelConfig:
@@ -121,59 +179,54 @@ def load_clip(model: MoEDiffIR, path: Path) -> None:
         found: Any = transformers.CLIPVisionModel.from_pretrained(path)
     except (OSError, ValueError, RuntimeError) as error:
         raise CirbenchError(
-            f"{path} holds no CLIP vision model that transformers can read ({_first(error)}); "
+            f"{path} holds no CLIP vision model that transformers can read ({first_line(error)}); "
             "give the folder with its config.json"
         ) from error
     fill(part.network, found.state_dict(), str(path))
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file, on the CPU.
-
-    ``{"state_dict": ...}`` and the ``module.`` of parallel training are unwrapped.
-
-    Raises CirbenchError for a file that cannot be read or is a TorchScript archive.
-    """
-    if not path.is_file():
-        raise UnavailableError(f"there is no file {path}; give the path of the checkpoint")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            raw: Any = load_file(path)
-        else:
-            raw = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file provokes in the reader
-        raise CirbenchError(
-            f"{path} cannot be read as plain weights ({_first(error)}); convert it to safetensors"
-        ) from error
-    for name in _WRAPPERS:
-        if isinstance(raw, Mapping) and isinstance(raw.get(name), Mapping):
-            raw = raw[name]
-    state = {key: one for key, one in dict(raw).items() if isinstance(one, Tensor)}
-    if state and all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): one for key, one in state.items()}
-    return state
+def _require_published(name: str, path: Path) -> None:
+    one = weights.record(RECORDS[name])
+    if weights.Found(one, path).genuine is False:
+        raise UnavailableError(
+            f"{path} is not the published file (its sha256 is another); move it away and run: "
+            f"cirbench weights pull {one.name}, or give it by --set external.{name}={path}"
+        )
 
 
-def fill(part: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load ``state`` into ``part``; every key and shape must be the part's own.
+def _require_fitting(model: MoEDiffIR, source: str) -> None:
+    """What shapes do not show: heads, norms, the diffusion that the UNet was trained for."""
+    wanted = stable_diffusion_config(model.config, source)
+    for name, network in (("unet", model.unet), ("vae", model.vae)):
+        for key, theirs in getattr(wanted, name).items():
+            ours = network.config.get(key, theirs)
+            if key not in _ANY and _plain(ours) != _plain(theirs):
+                raise _unfit(source, f"{name}.{key}", ours, theirs)
+    for field in dataclasses.fields(wanted.schedule):
+        ours, theirs = (getattr(one.schedule, field.name) for one in (model.config, wanted))
+        if ours != theirs:
+            raise _unfit(source, f"schedule.{field.name}", ours, theirs)
 
-    Raises CirbenchError naming the first that is not.
-    """
-    wanted = {key: tuple(one.shape) for key, one in part.state_dict().items()}
-    # Old checkpoints lack, or hold, buffers that are no weights.
-    extra = ("position_ids", "num_batches_tracked")
-    given = {key: tuple(one.shape) for key, one in state.items()}
-    for key in sorted(wanted.keys() | given.keys()):
-        if key.endswith(extra) and (key not in wanted or key not in given):
-            continue
-        if wanted.get(key) != given.get(key):
-            raise CirbenchError(
-                f"{source} does not fit the model: {key} has shape {given.get(key)}, not "
-                f"{wanted.get(key)}; set the model's sizes to those of the weights"
-            )
-    part.load_state_dict({key: one for key, one in state.items() if key in wanted}, strict=False)
+
+def _unfit(source: str, key: str, ours: Any, theirs: Any) -> CirbenchError:
+    return CirbenchError(
+        f"{source} does not fit the model: {key} is {theirs!r} there and {ours!r} in the model; "
+        "do not set it, the weights decide"
+    )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _digest(parts: list[nn.Module]) -> str:
+    """SHA-256 over names and values of all tensors, the same for every layout of files."""
+    found = hashlib.sha256()
+    for part in parts:
+        for key, value in sorted(part.state_dict().items()):
+            found.update(key.encode())
+            found.update(value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _part(model: MoEDiffIR, name: str, *kinds: str) -> Any:
@@ -196,11 +249,6 @@ def _tower(state: Mapping[str, Tensor], prefix: str, path: Path) -> dict[str, Te
 
 def _no_diffusion(source: str, what: str, error: Exception) -> CirbenchError:
     return CirbenchError(
-        f"{source} is not a Stable Diffusion in diffusers layout ({what}: {_first(error)}); give a "
-        "folder or a hub id with unet, vae, scheduler, tokenizer and text_encoder"
+        f"{source} is not a Stable Diffusion in diffusers layout ({what}: {first_line(error)}); "
+        "give a folder or a hub id with unet, vae, scheduler, tokenizer and text_encoder"
     )
-
-
-def _first(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return json.dumps(lines[0][:160]) if lines else type(error).__name__

@@ -63,6 +63,8 @@ class MoEDiffIR(nn.Module):
     """
 
     trained_parts: tuple[str, ...] = ()
+    random_weights = False
+    """Weights that should have been brought are random: good for measuring cost only."""
     latent_scale: Tensor
 
     def __init__(self, config: ModelConfig) -> None:

@@ -41,17 +41,23 @@ def trainable(model: nn.Module, stage: int) -> tuple[str, ...]:
 
 
 def set_stage(model: Any, stage: int | None) -> list[nn.Parameter]:
-    """Freeze everything but the parts of ``stage``; None freezes all.
+    """Freeze everything but the parts of ``stage``; None freezes all. See :func:`train_only`."""
+    return train_only(model, () if stage is None else trainable(model, stage))
+
+
+def train_only(model: Any, names: Iterable[str]) -> list[nn.Parameter]:
+    """Freeze everything but the parts called ``names``; those the model lacks do not count.
 
     Frozen parts also stay in evaluation mode (batch statistics, router noise) whatever
     ``model.train()`` says.
 
     Returns the trained parameters.
     """
-    names = () if stage is None else trainable(model, stage)
-    for name, part in parts(model).items():
-        part.requires_grad_(name in names)
-    model.trained_parts = names
+    there = parts(model)
+    trained = tuple(name for name in names if name in there)
+    for name, part in there.items():
+        part.requires_grad_(name in trained)
+    model.trained_parts = trained
     model.train(model.training)
     return [one for one in model.parameters() if one.requires_grad]
 

@@ -1,10 +1,11 @@
-"""The two sizes a model comes in: ``paper`` (Stable Diffusion 2.1-base around it) and ``tiny``."""
+"""The sizes a model comes in: ``paper`` (around Stable Diffusion 2.1-base), ``tiny``, ``micro``."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ...errors import CirbenchError
+from ...suggest import hint
 from .config import (
     CompensatorSize,
     EnhancerSize,
@@ -16,14 +17,14 @@ from .config import (
     VisualConfig,
 )
 
-NAMES = ("tiny", "paper")
+NAMES = ("tiny", "paper", "micro")
 
 
 def preset(name: str) -> ModelConfig:
     """The model called ``name``. Raises CirbenchError for an unknown name."""
     if name not in NAMES:
-        raise CirbenchError(f"there is no model size {name!r}; use one of {', '.join(NAMES)}")
-    return tiny() if name == "tiny" else paper()
+        raise CirbenchError(f"there is no model size {name!r}; {hint(name, NAMES)}")
+    return {"tiny": tiny, "paper": paper, "micro": micro}[name]()
 
 
 def paper() -> ModelConfig:
@@ -65,11 +66,12 @@ def tiny() -> ModelConfig:
         "sample_size": 16,
         "in_channels": 16,
         "out_channels": 16,
-        "block_out_channels": [64, 128, 160],
+        "block_out_channels": [64, 112, 128],
         "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
         "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
         "layers_per_block": 1,
-        "attention_head_dim": [2, 4, 5],
+        "attention_head_dim": [2, 4, 4],
+        "norm_num_groups": 16,
         "cross_attention_dim": 128,
         "use_linear_projection": True,
     }
@@ -97,7 +99,7 @@ def tiny() -> ModelConfig:
         prior=PriorConfig(kind="tiny", width=128),
         visual=VisualConfig(kind="tiny", width=128),
         v2t_hidden=64,
-        compensator=CompensatorSize(levels=(1, 2), blocks=1, growth=16),
+        compensator=CompensatorSize(levels=(0, 1, 2), blocks=1, growth=8),
         schedule=ScheduleConfig(prediction_type="v_prediction", rescale_betas_zero_snr=True),
         sampler=SamplerConfig(kind="ddim", steps=10),
     )
@@ -133,7 +135,7 @@ def micro() -> ModelConfig:
         overlap=16,
         unet=unet,
         vae=vae,
-        null_tokens=4,
+        null_tokens=16,
         prompt_size=PromptSize(
             dim=16, blocks=1, heads=2, prior_heads=2, prior_head_dim=8, spade_hidden=16
         ),

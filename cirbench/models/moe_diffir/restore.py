@@ -62,6 +62,24 @@ def restore(
 
 
 @torch.inference_mode()
+def compensated(model: MoEDiffIR, lq: Tensor) -> Tensor:
+    """What stage II's decoder alone makes of LQ images: their own latents, nothing sampled.
+
+    The baseline that tells what diffusion adds. Shapes and ranges as in :func:`restore`.
+    """
+    model.eval()
+    made = []
+    for image in lq:
+        padded, plan = _prepared(model, image[None], None)
+        pieces = torch.split(plan.cut(padded, plan.factor), TILE_BATCH)
+        whole = plan.blend(
+            (model.compensate(model.encode(piece), piece) for piece in pieces), plan.factor
+        )
+        made.append(whole[..., : lq.shape[2], : lq.shape[3]].clamp(0, 1).float().cpu())
+    return torch.cat(made) if made else lq.clone()
+
+
+@torch.inference_mode()
 def loads(model: MoEDiffIR, lq: Tensor) -> list[Tensor]:
     """For the router report: share of tokens that chose each prompt, (B, N) for each scale.
 

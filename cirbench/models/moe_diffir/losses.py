@@ -1,0 +1,91 @@
+"""What is minimised: pictures against pictures, weight-free or LPIPS, and sharpened targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ...codecs.torch_compat import import_torchvision
+from ...errors import CirbenchError
+from ...metrics import lpips as metric
+
+TERMS = ("pixels", "edges", "lpips")
+NET = "vgg"
+
+
+def image_loss(made: Tensor, hq: Tensor, weights: Mapping[str, float], random: bool) -> Tensor:
+    """Weighted sum of terms between two (B, 3, H, W) in [0, 1]; a scalar.
+
+    Args:
+        weights: ``pixels``: mean absolute difference; ``edges``: the same of the differences
+            between neighbouring pixels, across and down; ``lpips``: LPIPS with VGG-16 (eq. 4).
+        random: LPIPS on a random backbone, for measuring cost only.
+
+    Raises CirbenchError for an unknown term.
+    """
+    total = made.new_zeros(())
+    for name, weight in weights.items():
+        if name == "pixels":
+            one = (made - hq).abs().mean()
+        elif name == "edges":
+            one = edges(made, hq)
+        elif name == "lpips":
+            one = _lpips(str(made.device), random)(2 * made - 1, 2 * hq - 1).mean()
+        else:
+            raise CirbenchError(f"there is no loss {name!r}; use {', '.join(TERMS)}")
+        total = total + weight * one
+    return total
+
+
+def edges(made: Tensor, hq: Tensor) -> Tensor:
+    """Mean absolute difference of the two pictures' differences between neighbours; a scalar."""
+    error = made - hq
+    across = (error[..., 1:] - error[..., :-1]).abs().mean()
+    down = (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    return across + down
+
+
+def problem(weights: Mapping[str, float], random: bool) -> str:
+    """``""`` when these terms can be computed here, else what is missing and how to get it."""
+    return metric.problem(NET) if weights.get("lpips") and not random else ""
+
+
+@lru_cache(maxsize=1)
+def _lpips(device: str, random: bool) -> Any:
+    if not random:
+        return metric.model(NET, device)
+    import_torchvision()
+    import lpips
+
+    made = lpips.LPIPS(net=NET, pnet_rand=True, verbose=False)
+    return made.requires_grad_(False).eval().to(device)
+
+
+def sharpened(image: Tensor, weight: float = 0.5, threshold: float = 10.0) -> Tensor:
+    """Unsharp mask where it makes a visible change (release, after Wang et al. 2021).
+
+    Args:
+        image: (B, 3, H, W) in [0, 1].
+        weight: of what is added.
+        threshold: smallest change, of 255, that is sharpened.
+    """
+    detail = image - _blur(image)
+    mask = _blur((detail.abs() * 255 > threshold).to(image.dtype))
+    sharp = (image + weight * detail).clamp(0, 1)
+    return mask * sharp + (1 - mask) * image
+
+
+def _blur(image: Tensor, radius: int = 25) -> Tensor:
+    """Gaussian of 2 x 25 + 1 taps; sigma as OpenCV derives it from the number of taps."""
+    sigma = 0.3 * (radius - 1) + 0.8
+    at = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
+    taps = torch.exp(-0.5 * (at / sigma) ** 2)
+    taps = (taps / taps.sum()).expand(image.shape[1], 1, 1, -1)
+    padded = functional.pad(image, (radius,) * 4, mode="reflect")
+    across = functional.conv2d(padded, taps, groups=image.shape[1])
+    return functional.conv2d(across, taps.transpose(2, 3), groups=image.shape[1])

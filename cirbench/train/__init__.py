@@ -1,0 +1,1 @@
+"""Training: settings, data, the loop, checkpoints. What a model trains is its own (Trainable)."""

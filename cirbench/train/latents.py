@@ -1,0 +1,116 @@
+"""Stage II's data: latents restored with stage I's weights, made once, kept, and gone on with.
+
+A shard is a safetensors file of some samples: ``latents`` float16 (n, C, h, w), ``hq`` and ``lq``
+uint8 (n, 3, H, W), ``task_id`` int64 (n,). Which samples it holds follows from its number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from ..data.dataset import CIRDataset
+from ..errors import CirbenchError
+from .batches import Steps, collate, to_device
+from .noise import seed_of
+
+SHARD = 32
+_NOTE = "latents.json"
+
+
+class Latents(Dataset[dict[str, Tensor]]):
+    """The samples of a folder of shards, by the number of a draw.
+
+    Attributes:
+        tasks: the task of every sample, for ``TaskSampler``.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        shards = [_read(folder / _name(number)) for number in range(-(-count // SHARD))]
+        self.tensors = {
+            name: torch.cat([one[name] for one in shards])[:count] for name in shards[0]
+        }
+        self.tasks = [str(int(one)) for one in self.tensors["task_id"]]
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, item: Any) -> dict[str, Tensor]:
+        """One sample; ``item`` is a ``Draw``."""
+        found = {name: one[item.row] for name, one in self.tensors.items()}
+        return {**found, "latents": found["latents"].float()}
+
+
+def make(
+    folder: Path,
+    data: CIRDataset,
+    count: int,
+    sample: Callable[[Tensor, list[int]], Tensor],
+    key: dict[str, Any],
+    seed: int,
+    device: torch.device,
+    rank: int = 0,
+    world: int = 1,
+) -> None:
+    """Make the shards that are not there yet; process ``rank`` of ``world`` makes its share.
+
+    Args:
+        folder: for the shards.
+        data: the pairs.
+        count: samples.
+        sample: ``sample(lq, seeds) -> latents``.
+        key: what decides the samples (the weights' hash, the data's configuration); shards made
+            with another are deleted.
+        seed: of the run.
+        device: where ``sample`` runs.
+    """
+    note = json.dumps(key, sort_keys=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if rank == 0 and _noted(folder) != note:
+        for old in folder.glob("*.safetensors"):
+            old.unlink()
+        _write_text(folder / _NOTE, note)
+    wanted = range(rank, -(-count // SHARD), world)
+    missing = [number for number in wanted if not (folder / _name(number)).is_file()]
+    quiet = None if missing and rank == 0 else True
+    for number in tqdm(missing, unit="shard", desc="latents", disable=quiet):
+        draws = next(iter(Steps(data.tasks, seed, SHARD, 1, 0, 1, number, number + 1)))
+        batch = collate([data[draw] for draw in draws])
+        seeds = [seed_of(seed, "latents", number, index) for index in range(SHARD)]
+        lq = to_device(batch, device)["lq"]
+        made = torch.cat([sample(lq[at : at + 8], seeds[at : at + 8]) for at in range(0, SHARD, 8)])
+        part = folder / (_name(number) + ".part")
+        save_file({**batch, "latents": made.half().cpu().contiguous()}, part)
+        os.replace(part, folder / _name(number))
+
+
+def _name(number: int) -> str:
+    return f"{number:06d}.safetensors"
+
+
+def _noted(folder: Path) -> str:
+    path = folder / _NOTE
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _write_text(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CirbenchError(f"{path} is damaged ({error}); delete it and resume") from error
