@@ -77,7 +77,7 @@ def fill(folder: Path, out: Path, tasks: list[recipe.Task]) -> int:
     """Journal rows and bitstreams of all photos that are not built yet; the number of rows."""
     source = sources.Source("crops", folder, "")
     with Journal(out) as journal:
-        known = journal.images("crops")
+        known = journal.names("crops")
         template = {row["task"]: row for row in _rows(journal) if row["hq_path"] == "00000.png"}
         for found in sources.find(source):
             if found.path in known:

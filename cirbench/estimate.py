@@ -12,9 +12,10 @@ from typing import Any
 import joblib
 from PIL import Image
 
-from . import codecs
+from . import codecs, trial
 from .builder import available, store
 from .builder.build import Request, find
+from .builder.row import Target
 from .recipe import Task
 from .sources import Found
 from .tiles import Tiling
@@ -23,6 +24,8 @@ _SAMPLED = 200  # image headers read; the rest is taken to be alike
 _PNG_BPP = 8.5  # bits per pixel of an LQ photo as PNG, mean over LIVE1 and all tasks
 _PNG_SECONDS = 0.03  # per megapixel
 _LARGE_SECONDS, _LARGE_BYTES = 3600, 20e9
+DOLLARS = 0.04
+"""What an hour of one core is taken to cost: about what clouds ask for a virtual CPU."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Cost:
         seconds: wall time with the jobs asked for.
         bytes: on disk.
         by_codec: core seconds by codec.
+        tried: photos of which pieces were coded to measure the times; 0: they are from a table.
     """
 
     photos: int
@@ -46,6 +50,7 @@ class Cost:
     seconds: float
     bytes: float
     by_codec: dict[str, float]
+    tried: int = 0
 
     @property
     def is_large(self) -> bool:
@@ -53,38 +58,52 @@ class Cost:
         return self.seconds > _LARGE_SECONDS or self.bytes > _LARGE_BYTES
 
 
-def of(request: Request) -> Cost:
-    """Estimate a build from image headers and the codecs' measured costs per megapixel.
+def of(request: Request, measure: bool = False) -> Cost:
+    """Estimate a build from image headers and what the codecs cost.
 
-    The costs (``[encoder.*.estimate]`` in ``codecs/*.toml``) were measured on one core of one
-    machine: expect the right order of magnitude, not the minute.
+    Args:
+        request: the build.
+        measure: code pieces of a few photos, half a minute at most; else the costs are those of
+            one machine (``[encoder.*.estimate]`` in ``codecs/*.toml``), an order of magnitude.
     """
     found = find(request)
-    tasks = available.check(request.tasks, request.weights).tasks
-    images, megapixels = _size(found, request.tiling)
-    seconds: dict[str, float] = defaultdict(float)
-    size = 0.0
-    for task in tasks:
-        spent, bpp = _per_pixel(task)
-        if store.keeps_pixels(request.store or "png", codecs.get(task.codec)):
-            spent, bpp = spent + _PNG_SECONDS, bpp + _PNG_BPP
-        seconds[task.codec] += megapixels * spent
-        size += megapixels * 1e6 / 8 * bpp
+    here = available.check(request.tasks, request.weights)
+    tasks, mode = here.tasks, request.store or "png"
+    images, megapixels, of_photos = _size(found, request.tiling)
+    table = [_per_megapixel(task, mode) for task in tasks]
     jobs = request.jobs or joblib.cpu_count()
-    wall = sum(seconds.values()) / min(jobs, max(images * len(tasks), 1))
-    return Cost(len(found), images, tasks, megapixels, wall, size, dict(seconds))
+    prices: Sequence[trial.Price | None] = [None] * len(tasks)
+    reading, tried = 0.0, 0
+    if measure:
+        target = Target(request.out, mode, "ref", request.recipe.name, here.versions)
+        costs = [price.megapixel for price in table]
+        measured = trial.prices(found, tasks, costs, target, jobs, request.tile)
+        prices, tried = measured.tasks, measured.photos
+        # Photos are read once for all their tasks; and once more before they are cut.
+        reading = measured.reading * of_photos * (2 if request.tiling else 1)
+    seconds: dict[str, float] = defaultdict(float)
+    size = float(sum(image.size for image in found)) if request.hq == "copy" else 0.0
+    for task, known, price in zip(tasks, table, prices, strict=True):
+        price = price or known
+        seconds[task.codec] += price.once + price.row * images + price.megapixel * megapixels
+        size += price.bytes_per_megapixel * megapixels
+    wall = (sum(seconds.values()) + reading) / min(jobs, max(images * len(tasks), 1))
+    return Cost(len(found), images, tasks, megapixels, wall, size, dict(seconds), tried)
 
 
-def _per_pixel(task: Task) -> tuple[float, float]:
-    """(seconds per megapixel on one core, bits per pixel) of a task."""
+def _per_megapixel(task: Task, mode: str) -> trial.Price:
+    """What a task cost on one core of one machine."""
     measured: dict[str, Any] = codecs.get(task.codec).encoders[task.settings["encoder"]]["estimate"]
     seconds = measured["seconds"]
     spent = seconds[task.settings["preset"]] if isinstance(seconds, dict) else seconds
-    return float(spent), float(measured["bpp"])
+    bpp = measured["bpp"]
+    if store.keeps_pixels(mode, codecs.get(task.codec)):
+        spent, bpp = spent + _PNG_SECONDS, bpp + _PNG_BPP
+    return trial.Price(0.0, 0.0, float(spent), 1e6 / 8 * bpp)
 
 
-def _size(found: Sequence[Found], tiling: Tiling | None) -> tuple[int, float]:
-    """(images to code, their megapixels)."""
+def _size(found: Sequence[Found], tiling: Tiling | None) -> tuple[int, float, float]:
+    """(images to code, their megapixels, the photos' megapixels)."""
     step = max(1, len(found) // _SAMPLED)
     sizes = [(0, 0) if image.problem else _shape(image.file) for image in found[::step]]
     sampled = [
@@ -93,7 +112,8 @@ def _size(found: Sequence[Found], tiling: Tiling | None) -> tuple[int, float]:
     ]
     scale = len(found) / len(sampled)
     images, pixels = (sum(one[column] for one in sampled) for column in (0, 1))
-    return round(images * scale), pixels * scale / 1e6
+    photos = sum(width * height for width, height in sizes)
+    return round(images * scale), pixels * scale / 1e6, photos * scale / 1e6
 
 
 def _shape(file: Path) -> tuple[int, int]:
@@ -109,6 +129,10 @@ def _shape(file: Path) -> tuple[int, int]:
 
 def describe(request: Request, cost: Cost) -> str:
     """The plan as text for ``--dry-run``."""
+    jobs = request.jobs or joblib.cpu_count()
+    source = f"measured here on pieces of {cost.tried} photos"
+    if not cost.tried:
+        source = "by a table of another machine; --dry-run measures on this one"
     kinds = Counter(task.kind for task in cost.tasks)
     images = f"{cost.images} images"
     if request.tiling:
@@ -120,9 +144,13 @@ def describe(request: Request, cost: Cost) -> str:
         "tasks: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
         "       " + " ".join(task.key for task in cost.tasks),
         f"disk:  about {_bytes(cost.bytes)} in {request.out}",
-        f"time:  about {_duration(cost.seconds)} with {request.jobs or joblib.cpu_count()} jobs",
+        f"time:  about {_duration(cost.seconds)} with {jobs} jobs, {source}",
     ]
     total = sum(cost.by_codec.values()) or 1
+    hours = cost.seconds * jobs / 3600
+    lines.append(
+        f"       {hours:.2g} core-hours, ${DOLLARS * hours:.2f} at ${DOLLARS:.2f} per core-hour"
+    )
     shares = sorted(cost.by_codec.items(), key=lambda item: -item[1])
     lines.append("       " + ", ".join(f"{name} {spent / total:.0%}" for name, spent in shares))
     return "\n".join(lines)

@@ -3,110 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from . import codecs, manifest_check, roots, sources, tiles
+from . import codecs, manifest_check, manifest_rows, migrate, roots, sources, tiles
 from .builder import store
 from .builder.journal import FILE_NAME as JOURNAL_NAME
-from .builder.journal import ROW_FIELDS, Journal
 from .builder.once import Once
 from .codecs import RGB
-from .errors import CirbenchError, InputError
-from .schema import ARROW_SCHEMA, NAMES, SCHEMA_VERSION, TIMINGS_SCHEMA
+from .errors import CirbenchError, InputError, MismatchError
+from .manifest_rows import FileRows
+from .manifest_write import FILE_NAME, SUMS_NAME, TIMINGS_NAME, read_table, timings, write
+from .printable import line
+from .schema import ARROW_SCHEMA, NAMES
 
-FILE_NAME = "manifest.parquet"
-TIMINGS_NAME = "timings.parquet"
-SUMS_NAME = f"{FILE_NAME}.sha256"
-_ROW_GROUP = 50_000
+__all__ = ["FILE_NAME", "SUMS_NAME", "TIMINGS_NAME", "Manifest", "timings", "write"]
+
+IN_MEMORY = 200_000
+"""A manifest of more rows stays in its file; its rows are read as they are needed."""
 _PHOTOS = 2  # decoded ones kept for the next tile
 
 
-def write(folder: Path, journal: Journal, version: str) -> None:
-    """Make ``manifest.parquet``, ``timings.parquet`` and ``manifest.parquet.sha256`` (of both).
-
-    Rows are streamed from the journal, sorted by row id: the same rows give the same bytes. Does
-    nothing when no row changed since the last time and the files are as they were.
-    """
-    if journal.manifest_is_current(_stamp(folder)):
-        return
-    meta = {
-        "schema_version": SCHEMA_VERSION,
-        "cirbench_version": version,
-        "recipes": json.loads(journal.meta("recipes", "[]")),
-    }
-    schema = ARROW_SCHEMA.with_metadata({"cirbench": json.dumps(meta, sort_keys=True)})
-    temporary = folder / store.TEMPORARY
-    paths = (temporary / FILE_NAME, temporary / TIMINGS_NAME)
-    try:
-        temporary.mkdir(exist_ok=True)
-        _write_tables(journal, schema, *paths)
-        sums = "".join(f"{store.file_sha256(path)}  {path.name}\n" for path in paths)
-        for path in paths:
-            path.replace(folder / path.name)
-    except OSError as error:
-        raise store.StoreError(
-            f"cannot write {folder / FILE_NAME} ({error}); make room and run the same command again"
-        ) from error
-    store.write(folder, SUMS_NAME, sums.encode())
-    journal.manifest_written(_stamp(folder))
-    journal.commit()
+def _read_rows(path: Path) -> tuple[pa.Table | FileRows, pa.Schema]:
+    """The rows, in memory when they are few, and the columns."""
+    with pa.OSFile(str(path)) as file:
+        head = pq.ParquetFile(file)
+        if head.metadata.num_rows > IN_MEMORY:
+            return FileRows.open(path), head.schema_arrow
+    table = read_table(path)
+    return table, table.schema
 
 
-def timings(folder: Path) -> dict[str, dict[str, float | None]]:
-    """Encode and decode seconds by row id; empty when ``timings.parquet`` is missing or damaged."""
-    try:
-        table = _read_table(folder / TIMINGS_NAME)
-    except (pa.ArrowException, OSError):
-        return {}
-    return {row.pop("row_id"): row for row in table.to_pylist()}
+ON_MISMATCH = ("error", "warn")
 
 
-def _read_table(path: Path) -> pa.Table:
-    with pa.OSFile(str(path)) as file:  # as a text, pyarrow takes "a:b" for an address
-        return pq.read_table(file, page_checksum_verification=True)
-
-
-def _write_tables(journal: Journal, schema: pa.Schema, path: Path, timings_path: Path) -> None:
-    options = {"compression": "zstd", "write_page_checksum": True}
-    with (
-        pa.OSFile(str(path), "wb") as file,
-        pa.OSFile(str(timings_path), "wb") as timings_file,
-        pq.ParquetWriter(file, schema, **options) as manifest,
-        pq.ParquetWriter(timings_file, TIMINGS_SCHEMA, **options) as timings,
-    ):
-        for rows in _groups(journal.rows()):
-            columns = dict(zip(ROW_FIELDS, zip(*rows, strict=True), strict=True))
-            arrays = {field.name: columns[field.name] for field in schema}
-            manifest.write_table(pa.table(arrays, schema=schema), row_group_size=_ROW_GROUP)
-            arrays = {field.name: columns[field.name] for field in TIMINGS_SCHEMA}
-            timings.write_table(pa.table(arrays, schema=TIMINGS_SCHEMA))
-
-
-def _groups(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-    group: list[tuple[Any, ...]] = []
-    for row in rows:
-        group.append(row)
-        if len(group) == _ROW_GROUP:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _stamp(folder: Path) -> str:
-    """Size and time of the manifest's files, ``missing`` when one is not there."""
-    try:
-        found = [(folder / name).stat() for name in (FILE_NAME, TIMINGS_NAME, SUMS_NAME)]
-    except FileNotFoundError:
-        return "missing"
-    return " ".join(f"{one.st_size} {one.st_mtime_ns}" for one in found)
+class MismatchWarning(UserWarning):
+    """Pixels made on read are not the recorded ones, and are used all the same."""
 
 
 class Manifest:
@@ -120,32 +60,50 @@ class Manifest:
         folder: the data set's folder.
         table: the rows, an Arrow table with the columns of ``manifests/schema.md``.
         metadata: file-level metadata: schema version, cirbench version, recipes.
+        on_mismatch: ``error`` or ``warn``, see :meth:`lq`.
+        mismatches: with ``warn``, what was found (one sentence for each codec), and how often.
     """
 
     def __init__(
         self,
         folder: Path,
-        table: pa.Table,
+        rows: pa.Table | FileRows,
         metadata: Mapping[str, Any],
         hq_roots: Mapping[str, Path] | None = None,
+        on_mismatch: str = "error",
+        mismatches: Counter[str] | None = None,
     ) -> None:
-        self.folder, self.table, self.metadata = folder, table, metadata
+        self.folder, self.metadata, self._rows = folder, metadata, rows
+        self.on_mismatch = on_mismatch
+        self.mismatches: Counter[str] = Counter() if mismatches is None else mismatches
         self._given_roots = dict(hq_roots or {})
         self._roots: dict[str, Path] = {}
         self._hashed: set[tuple[str, str, str | None]] = set()
         self._photos: Once[RGB] = Once(_PHOTOS)
 
     @classmethod
-    def open(cls, folder: str | Path, hq_roots: Mapping[str, str | Path] | None = None) -> Manifest:
+    def open(
+        cls,
+        folder: str | Path,
+        hq_roots: Mapping[str, str | Path] | None = None,
+        on_mismatch: str = "error",
+    ) -> Manifest:
         """Open the manifest in ``folder`` (or the parquet file itself).
 
         Args:
             folder: a data set made by ``cirbench build``.
             hq_roots: folders of HQ roots, overriding ``roots.toml``.
+            on_mismatch: ``error`` or ``warn`` when a bitstream decodes to other pixels here than
+                recorded, see :meth:`lq`.
 
         Raises CirbenchError when it is missing, damaged, of another schema version, or names a
-        path outside its folder.
+        path outside its folder. Of a manifest of more than ``IN_MEMORY`` rows, damaged rows and
+        such paths are noticed when they are read: no row is given out unchecked.
         """
+        if on_mismatch not in ON_MISMATCH:
+            raise CirbenchError(
+                f"on_mismatch cannot be {on_mismatch!r}; it is one of {', '.join(ON_MISMATCH)}"
+            )
         path = Path(folder)
         path = path if path.suffix == ".parquet" else path / FILE_NAME
         if not path.is_file():
@@ -155,49 +113,79 @@ class Manifest:
                 f"there is no {path}; make one with: cirbench build SOURCE --out {path.parent}"
             )
         try:
-            table = _read_table(path)
-            metadata = json.loads((table.schema.metadata or {})[b"cirbench"])
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            raise CirbenchError(f"{path} is damaged or no cirbench manifest ({error})") from error
-        version = metadata.get("schema_version")
-        if version != SCHEMA_VERSION:
+            rows, schema = _read_rows(path)
+            metadata = json.loads((schema.metadata or {})[b"cirbench"])
+        except (pa.ArrowException, OSError, KeyError, ValueError, RecursionError) as error:
             raise CirbenchError(
-                f"{path} has schema version {version}, this cirbench reads {SCHEMA_VERSION}; "
-                "use the cirbench that made it"
-            )
-        manifest_check.check(table, path)
+                f"{path} is damaged or no cirbench manifest ({line(str(error))})"
+            ) from error
+        manifest_check.check_metadata(metadata, path)
+        version, made_with = metadata.get("schema_version"), metadata.get("cirbench_version", "")
+        if migrate.check_version(path, version, made_with):
+            rows = migrate.table(read_table(path), metadata, path)
+            schema = rows.schema
+        manifest_check.check_columns(schema, path)
+        if isinstance(rows, pa.Table):
+            manifest_check.check_rows(rows, path)
         given = {name: Path(root) for name, root in (hq_roots or {}).items()}
-        return cls(path.parent, table, metadata, given)
+        return cls(path.parent, rows, metadata, given, on_mismatch)
 
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        return int(self._rows.count if isinstance(self._rows, FileRows) else self._rows.num_rows)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Rows as dictionaries, in row-id order."""
-        for batch in self.table.to_batches(max_chunksize=4096):
-            yield from batch.to_pylist()
+        for table in self.tables():
+            for batch in table.to_batches(max_chunksize=4096):
+                yield from batch.to_pylist()
+
+    @property
+    def table(self) -> pa.Table:
+        """All rows with all columns, in memory: about 1 kB a row. :meth:`read` takes less."""
+        if isinstance(self._rows, FileRows):
+            self._rows = self.read(*NAMES)
+        return self._rows
+
+    def read(self, *columns: str) -> pa.Table:
+        """These columns of all rows. Of a large manifest, nothing else is read."""
+        fields = [ARROW_SCHEMA.field(name) for name in columns]
+        return pa.concat_tables([pa.schema(fields).empty_table(), *self.tables(columns)])
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """All or some columns, of a large manifest some 10,000 rows at a time, in row-id order.
+
+        Raises CirbenchError when the file was damaged or replaced since it was opened.
+        """
+        if isinstance(self._rows, FileRows):
+            yield from self._rows.tables(columns)
+        else:
+            yield self._rows if columns is None else self._rows.select(list(columns))
 
     @cached_property
     def usable(self) -> Manifest:
         """The same data set without its failed rows."""
-        return self._with(self.table.filter(pc.not_equal(self.table["status"], "error")))
+        return self.filter(status=["ok", "warning"])
 
     def filter(self, **wanted: Any) -> Manifest:
         """Rows whose columns equal the given values (or are among them, for a list).
 
+        Of a large manifest nothing is read yet, and later only what fits.
+
         >>> manifest.filter(codec=["hevc", "vvc"], kind="seen")
         """
-        table = self.table
-        for name, value in wanted.items():
-            if name not in NAMES:
-                raise CirbenchError(f"the manifest has no column {name!r}; see manifests/schema.md")
-            values = list(value) if isinstance(value, (list, tuple, set)) else [value]
-            options = pa.array(values, type=table.schema.field(name).type)
-            table = table.filter(pc.is_in(table[name], value_set=options))
-        return self._with(table)
+        conditions = manifest_rows.conditions(wanted)
+        if isinstance(self._rows, FileRows):
+            rows = self._rows.filter(conditions)
+        else:
+            rows = manifest_rows.fitting(self._rows, conditions)
+        modes = (self.on_mismatch, self.mismatches)
+        return Manifest(self.folder, rows, self.metadata, self._given_roots, *modes)
 
-    def _with(self, table: pa.Table) -> Manifest:
-        return Manifest(self.folder, table, self.metadata, self._given_roots)
+    def reader(self) -> Manifest:
+        """The same data set without its rows, for another process: it reads those it is given."""
+        given = {name: root.absolute() for name, root in self._given_roots.items()}
+        modes = (self.on_mismatch, self.mismatches)
+        return Manifest(self.folder.absolute(), ARROW_SCHEMA.empty_table(), {}, given, *modes)
 
     def hq_path(self, row: Mapping[str, Any]) -> Path:
         """Where a row's HQ image is on this machine."""
@@ -233,7 +221,7 @@ class Manifest:
         Raises InputError when it is missing or unreadable.
         """
         path = self.hq_path(row)
-        if not path.exists():
+        if not os.path.exists(path):  # unlike Path.exists, also for a name that cannot be
             raise InputError(
                 f"{path} is missing; if the photos moved, add --hq-root {row['hq_root']}=FOLDER"
             )
@@ -245,28 +233,41 @@ class Manifest:
         """The coded bytes of a row. Raises InputError when they are missing."""
         return _read(store.inside(self.folder, row["bitstream_path"]))
 
+    def decoder(self, row: Mapping[str, Any]) -> str:
+        """The decoder, with its version, that this machine has for a row's bitstream."""
+        return codecs.get(row["codec"]).probe(json.loads(row["settings"])).decoder
+
     def lq(self, row: Mapping[str, Any], stored: bool = True) -> RGB:
         """LQ pixels of a row, uint8 (H, W, 3): stored ones, else decoded from the bitstream.
 
-        Decoded pixels are checked against ``lq_sha256``. Raises InputError naming both decoder
-        versions when they differ, CodecError when the bitstream cannot be decoded.
+        Decoded pixels are checked against ``lq_sha256``. When they differ, ``on_mismatch`` says
+        what happens: ``error`` raises MismatchError naming both decoder versions, ``warn`` gives
+        the pixels, warns once for each pair of versions, and counts.
+
+        Raises InputError and CodecError when a file cannot be read or decoded.
         """
         if stored and row["lq_path"]:
             path = store.inside(self.folder, row["lq_path"])
             return store.decode_png(_read(path), str(path))
-        codec, settings = codecs.get(row["codec"]), json.loads(row["settings"])
+        codec = codecs.get(row["codec"])
+        settings = codec.parse_settings(row["settings"])
         rgb = codec.decode(self.bitstream(row), (row["height"], row["width"]), settings)
         if store.pixel_sha256(rgb) != row["lq_sha256"]:
-            here = codec.probe(settings).decoder
-            raise InputError(
-                f"{row['bitstream_path']} decodes to other pixels than recorded; made with "
-                f"{row['decoder_version']}, this machine has {here}"
-            )
+            which = f"made with {row['decoder_version']}, this machine has {self.decoder(row)}"
+            if self.on_mismatch == "error" or row["lq_path"]:  # then those pixels are to be had
+                raise MismatchError(
+                    f"{row['bitstream_path']} decodes to other pixels than recorded; {which}"
+                )
+            text = f"{row['codec']} decodes to other pixels than recorded: {which}"
+            self.mismatches[text] += 1
+            if self.mismatches[text] == 1:
+                warnings.warn(text, MismatchWarning, stacklevel=2)
         return rgb
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot read {path} ({why})") from error

@@ -41,22 +41,30 @@ class Source:
     files: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
-    """One file found, not yet read.
+    """One file found, not yet read. A build holds one per photo: it is kept small.
 
     Attributes:
         path: POSIX path relative to the source's root, its Unicode as the file system has it.
+        root: absolute path of that root.
         problem: one sentence naming the file when it cannot be used, else "".
+        name: the path as the file system has it where ``path``, which is text, cannot be that.
     """
 
     set: str
     path: str
-    file: Path
+    root: Path
     split: str
     size: int
     mtime_ns: int
     problem: str = ""
+    name: str = ""
+
+    @property
+    def file(self) -> Path:
+        """Where the file is."""
+        return self.root / (self.name or self.path)
 
 
 def find(source: Source) -> Iterator[Found]:
@@ -143,9 +151,8 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _found(source: Source, path: str, split: str) -> Found:
-    file = source.root / path
     try:
-        status = os.stat(file)
+        status = os.stat(source.root / path)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         path.encode()
@@ -154,7 +161,7 @@ def _found(source: Source, path: str, split: str) -> Found:
     except UnicodeEncodeError:
         reason = OSError(errno.EILSEQ, "its name is not valid UTF-8; rename it")
         return _problem(source, path, split, reason)
-    return Found(source.set, path, file, split, status.st_size, status.st_mtime_ns)
+    return Found(source.set, path, source.root, split, status.st_size, status.st_mtime_ns)
 
 
 _REASONS = {errno.ELOOP: "symlink loop", errno.ENOENT: "no such file (a broken symlink?)"}
@@ -164,7 +171,7 @@ def _problem(source: Source, path: str, split: str, error: OSError) -> Found:
     reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
     shown = os.fsencode(path).decode(errors="backslashreplace")
     text = f"{shown} cannot be used: {reason}"
-    return Found(source.set, shown, source.root / path, split, 0, 0, text)
+    return Found(source.set, shown, source.root, split, 0, 0, text, path)
 
 
 def parse_sources(args: Sequence[str], set_name: str | None, split: str | None) -> list[Source]:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import joblib
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from . import codecs
+from .backends import THREADS, Backend, attempts
+from .backends.workers import Call, Workers, opened
 from .builder import plan, store
 from .errors import CirbenchError
 from .manifest import FILE_NAME, SUMS_NAME, TIMINGS_NAME, Manifest
 from .recipe import Task
 
 _HQ = ("hq_root", "hq_path", "tile", "hq_sha256", "photo_sha256")
+
+
+_Photos = dict[tuple[str, str], dict[tuple[str, ...], dict[str, Any]]]
+"""By root and path: what the rows say of a photo, whole and tile by tile."""
 
 
 @dataclass
@@ -35,6 +40,7 @@ def verify(
     decode: bool = False,
     jobs: int | None = None,
     hq_roots: Mapping[str, str | Path] | None = None,
+    backend: Backend = THREADS,
 ) -> Report:
     """Compare every file of a data set with its manifest.
 
@@ -46,6 +52,7 @@ def verify(
         decode: decode every bitstream and compare its pixels with ``lq_sha256``.
         jobs: rows at a time; None is one per core.
         hq_roots: folders of HQ roots, overriding ``roots.toml``.
+        backend: where rows are checked; a cluster has to see the same folders.
 
     Returns:
         The report; ``problems`` is empty when all is well.
@@ -67,27 +74,68 @@ def verify(
     for name in hq_roots or {}:
         if name not in known:
             raise CirbenchError(f"--hq-root {name}: this data set has only {', '.join(known)}")
-    photos: dict[tuple[str, str], dict[tuple[str, ...], dict[str, Any]]] = {}
+    photos: _Photos = {}
     for row in manifest.usable:
         images = photos.setdefault((row["hq_root"], row["hq_path"]), {})
         kept = {name: row[name] for name in _HQ}
         images.setdefault(tuple(kept.values()), kept)
-    total = len(photos) + len(manifest.usable)
-    parallel = joblib.Parallel(
-        n_jobs=jobs or joblib.cpu_count(), backend="threading", return_as="generator"
-    )
-
-    def calls() -> Iterator[Any]:
-        for images in photos.values():
-            yield joblib.delayed(_check_hq)(manifest, [*images.values()])
-        for row in manifest.usable:
-            yield joblib.delayed(_check_row)(manifest, row, decode)
-
-    with threadpool_limits(1):
-        for files, problems in tqdm(parallel(calls()), total=total, desc="verify", disable=None):
+    backend.check_resources(codecs.names(), "codec")
+    bar = tqdm(total=len(photos) + len(manifest.usable), desc="verify", disable=None)
+    found: dict[int, list[str]] = {}
+    with opened(backend, jobs, folder) as workers, bar:
+        for place, files, problems in _results(manifest, photos, decode, workers):
             report.files += files
-            report.problems += problems
+            if problems:
+                found[place] = problems
+            bar.update()
+    report.problems += [problem for place in sorted(found) for problem in found[place]]
     return report
+
+
+def _results(
+    manifest: Manifest, photos: _Photos, decode: bool, workers: Workers
+) -> Iterator[tuple[int, int, list[str]]]:
+    """(place in the report, files read, problems) of all photos and rows, as they come."""
+    reader = manifest if workers.choice.is_here else manifest.reader()
+
+    def of_photos() -> Iterator[Call]:
+        for place, (name, images) in enumerate(photos.items()):
+            photo = "/".join(name)
+            args = (place, photo, _check_hq, reader, [*images.values()])
+            yield Call(_checked, args, (_note(photo),))
+
+    def of_rows(wanted: Container[str]) -> Iterator[Call]:
+        for place, row in enumerate(manifest.usable, len(photos)):
+            if row["codec"] in wanted:
+                args = (place, row["row_id"], _check_row, reader, row, decode)
+                yield Call(_checked, args, (_note(row["row_id"]),))
+
+    with closing(workers.results(of_photos())) as results:
+        yield from results
+    names = frozenset(manifest.usable.read("codec")["codec"].unique().to_pylist())
+    groups = workers.choice.groups(names) if decode else {(): names}
+    for needs, wanted in groups.items():
+        with closing(workers.results(of_rows(wanted), needs)) as results:
+            yield from results
+
+
+def _note(name: str) -> str:
+    return f"verify {name}"
+
+
+def _checked(
+    place: int, name: str, check: Callable[..., tuple[int, list[str]]], *args: Any
+) -> tuple[int, int, list[str]]:
+    """Runs in a worker; the last argument is the folder for notes."""
+    *known, notes = args
+
+    def run() -> tuple[int, list[str]]:
+        return check(*known)
+
+    def give_up() -> tuple[int, list[str]]:
+        return 0, [f"{name}: {attempts.LOST}"]
+
+    return place, *attempts.run(notes, _note(name), (run, run, run, give_up))
 
 
 def _check_sums(folder: Path) -> list[str]:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import cirbench
-from cirbench import Manifest
+from cirbench import Manifest, timed
 from cirbench.cli import main
 from cirbench.errors import CirbenchError
 from cirbench.report import contact_sheet, drawing, plots, stats, strip, summary
@@ -59,7 +59,8 @@ def by_task(built: Path) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
 def test_totals_count_bytes_on_disk_and_seconds(built) -> None:
     found = {entry["codec"]: entry for entry in stats.totals(built)}
     assert list(found) == ["jpeg", "avc", "all"]
-    table = summary.timed(built).to_pylist()
+    columns = ("codec", "bitstream_path", "lq_path", "width", "height")
+    table = timed.table(built, columns).to_pylist()
     for name, entry in found.items():
         rows = [row for row in table if name in (row["codec"], "all")]
         coded = sum((built / row["bitstream_path"]).stat().st_size for row in rows)
@@ -125,7 +126,7 @@ def test_labels_are_near_their_points_and_apart_from_each_other(built) -> None:
 
 
 def test_histograms_hold_every_image(built) -> None:
-    figure = plots.histograms(plots.series(summary.rows(built)), summary.timed(built))
+    figure = plots.histograms(plots.series(summary.rows(built)), Manifest.open(built).table)
     outlines = [patch for patch in figure.axes[0].patches if not patch.get_fill()]
     tasks = by_task(built)
     assert len(outlines) == len(tasks)
@@ -141,7 +142,8 @@ def test_histograms_hold_every_image(built) -> None:
 
 
 def test_time_points_are_medians_per_megapixel(built) -> None:
-    table = summary.timed(built)
+    columns = ("task", "codec", "level", "variant", "kind", "width", "height")
+    table = timed.table(built, columns)
     figure = plots.times(plots.series(summary.rows(built)), table)
     groups: dict[tuple[str, ...], list[float]] = {}
     for row in table.to_pylist():

@@ -21,7 +21,7 @@ SEED = st.integers(0, 2**32)
 
 def found(*names: str) -> list[Found]:
     pairs = (name.split("/", 1) for name in names)
-    return [Found(one, path, Path(path), "", 1, 1) for one, path in pairs]
+    return [Found(one, path, Path(), "", 1, 1) for one, path in pairs]
 
 
 @given(st.lists(HASH, max_size=30), st.lists(HASH, max_size=10), SEED, st.floats(0, 1))

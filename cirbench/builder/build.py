@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 import joblib
 
-from .. import __version__, manifest, recipe, sources, splits, tiles, weights
+from .. import __version__, codecs, manifest, recipe, sources, splits, tiles, weights
+from ..backends import THREADS, Backend
+from ..backends.workers import opened
 from ..errors import CirbenchError
 from ..recipe import Task
 from ..samples import sample_source
 from ..sources import Found, Source
-from . import available, engine, known, plan, recover, settled, store
+from . import available, engine, finished, known, plan, recover, settled, store
 from .journal import Journal
 from .row import Target
 
@@ -43,6 +45,7 @@ class Request:
         splits: a file with splits or a ratio, see :mod:`cirbench.splits`.
         split_seed: another seed gives another assignment by ratio.
         unnamed: sets only called after their folder; known ones get their known name.
+        backend: where rows run.
     """
 
     sources: Sequence[Source]
@@ -61,6 +64,7 @@ class Request:
     splits: str | None = None
     split_seed: int = 0
     unnamed: frozenset[str] = frozenset()
+    backend: Backend = THREADS
 
     @property
     def tiling(self) -> tiles.Tiling | None:
@@ -135,6 +139,9 @@ def build(
     stride: int | None = None,
     splits: str | Path | None = None,
     split_seed: int = 0,
+    backend: str = "threading",
+    scheduler: str = "",
+    resources: Mapping[str, Mapping[str, float]] | None = None,
     **settings: object,
 ) -> Result:
     """Turn HQ photos into a verified compressed data set; the Python face of ``cirbench build``.
@@ -150,6 +157,7 @@ def build(
         weights_policy: ``auto``, ``published`` or ``mini`` weights of the learned codecs.
         set_name, split: name of the set and its split ("train", "test") instead of the defaults.
         splits, split_seed: a file with splits, or a ratio such as 0.9 (train) and its seed.
+        backend, scheduler, resources: where rows run, see :class:`~cirbench.backends.Backend`.
         settings: encoder settings (``encoder``, ``preset``, ``chroma``, ``bit_depth``,
             ``conversion``, ``device``, ``threads``); a list of encoders is comma-separated.
 
@@ -182,6 +190,7 @@ def build(
         None if splits is None else str(splits),
         split_seed,
         known.unnamed(texts, set_name, found),
+        Backend(backend, scheduler, resources or {}),
     )
     return run(request)
 
@@ -218,7 +227,9 @@ def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Res
     result.unavailable = here.missing
     for remark in here.remarks:
         say(remark)
-    with store.lock(out), Journal(out) as journal:
+    request.backend.check_resources(codecs.names(), "codec")
+    opening = opened(request.backend, request.jobs, out)
+    with opening as workers, store.lock(out), Journal(out) as journal:
         if recover.refill(journal, out):
             say("the journal was missing; it was made again from the manifest")
         modes = settled.modes(request.store, request.hq, journal, out)
@@ -234,16 +245,16 @@ def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Res
         wanted = given.assign(found) if isinstance(given, splits.Listed) else given
         settled.remember(request.recipe, request.sources, journal, out)
         tiling = request.tiling
-        changed = engine.refresh(out, found, journal, jobs, request.rehash, tiling is not None)
+        changed = engine.refresh(out, found, journal, workers, request.rehash, tiling is not None)
         if changed:
             say(f"{len(changed)} photos changed since they were built: their old rows are dropped")
-        todo = plan.make(found, here.tasks, journal, engine.present(out, journal), tiling)
+        todo = plan.make(found, here.tasks, journal, finished.rows(out, journal), tiling)
         engine.place_finished(todo, target)
         _forget_vanished(journal, found, request)
         result.skipped = todo.done
         try:
             result.made, result.failed = engine.run(
-                todo, target, journal, jobs, request.max_failures
+                todo, target, journal, workers, request.max_failures
             )
         finally:
             try:
@@ -279,18 +290,16 @@ def _with_splits(found: Sequence[Found], journal: Journal) -> list[Found]:
         before = recorded[image.set].get(image.path, "")
         if image.split and image.path in recorded[image.set] and image.split != before:
             journal.set_split(image.set, image.path, image.split)
-        settled.append(replace(image, split=image.split or before))
+        kept = image.split or not before
+        settled.append(image if kept else replace(image, split=before))
     return settled
 
 
 def _forget_vanished(journal: Journal, found: Sequence[Found], request: Request) -> None:
     """Drop the error rows of unusable files that are no longer in their folder."""
-    there = {(image.set, image.path) for image in found}
     sets = {source.set for source in request.sources if not source.files and not request.limit}
-    gone = [
-        row_id
-        for row_id, name, path in journal.select('row_id, "set", hq_path', "task IS NULL")
-        if name in sets and (name, path) not in there
-    ]
+    gone = {(name, path): row_id for row_id, name, path in journal.unusable() if name in sets}
+    for image in found:
+        gone.pop((image.set, image.path), None)
     if gone:
-        journal.delete(gone)
+        journal.delete(gone.values())

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Container, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
-import joblib
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from ..backends import attempts
+from ..backends.workers import Call, Workers
 from ..errors import CirbenchError, InputError
 from ..sources import Found
-from .journal import Journal
-from .plan import Plan, assign_names
+from . import remote
+from .journal import ImageRecord, Journal
+from .plan import Plan, Work, assign_names
 from .row import Result, Target, forget_images, hash_image, make, place_hq
 from .store import inside
 
-Results = Generator[Result, None, None]
-Item = TypeVar("Item")
-
 
 def run(
-    plan: Plan, target: Target, journal: Journal, jobs: int, max_failures: int | None
+    plan: Plan, target: Target, journal: Journal, workers: Workers, max_failures: int | None
 ) -> tuple[int, int]:
     """Make every row of the plan; returns (rows made, failed rows and unusable images).
 
@@ -34,12 +30,9 @@ def run(
     finished is in the journal either way.
     """
     made, failed = 0, set()
-    forget_images(2 * jobs)  # a file may have changed behind an equal size and time
     quiet = True if len(plan) == 0 else None  # None: quiet when not a terminal
     bar = tqdm(total=len(plan), unit="row", desc="build", disable=quiet, file=sys.stderr)
-    work = (joblib.delayed(make)(item, target) for item in plan.work(jobs))
-    # OpenBLAS would start threads of its own under every worker.
-    with bar, threadpool_limits(1), _stopping_quietly(_parallel(work, jobs)) as results:
+    with bar, contextlib.closing(_results(plan, target, workers)) as results:
         for result in results:
             if result.image is not None:
                 _drop(journal.put_image(result.image), target.root)
@@ -58,6 +51,35 @@ def run(
     return made, len(failed)
 
 
+def _results(plan: Plan, target: Target, workers: Workers) -> Generator[Result, None, None]:
+    """Results as they come; rows that need more of a worker than others go first."""
+    lists = {id(tasks): tasks for tasks in plan.pending.values()}  # most images share one
+    codecs = dict.fromkeys(task.codec for tasks in lists.values() for task in tasks)
+    if workers.choice.is_here:
+        forget_images(2 * workers.count())  # a file may have changed behind an equal size and time
+    for needs, mine in workers.choice.groups(codecs).items():
+        calls = _calls(plan, target, workers, mine)
+        with contextlib.closing(workers.results(calls, needs)) as results:
+            for listed in results:
+                yield from listed
+
+
+def _calls(plan: Plan, target: Target, workers: Workers, codecs: Container[str]) -> Iterator[Call]:
+    """Single rows for our threads, which share decoded photos; pieces of a photo for others."""
+    if workers.choice.is_here:
+        for work in plan.work(workers.count()):
+            yield Call(_here, (work, target), ())
+        return
+    target = replace(target, root=target.root.absolute())  # others work in another folder
+    wanted = (work for work in plan.work() if work.task.codec in codecs)
+    for piece in remote.pieces(wanted):
+        yield Call(remote.rows, (piece, target), tuple(map(remote.key, piece)))
+
+
+def _here(work: Work, target: Target, _: object) -> list[Result]:
+    return [make(work, target)]
+
+
 def place_finished(plan: Plan, target: Target) -> None:
     """Heal linked or copied HQ files of photos that have nothing left to make."""
     placed = None
@@ -67,31 +89,11 @@ def place_finished(plan: Plan, target: Target) -> None:
             placed = image
 
 
-@contextlib.contextmanager
-def _stopping_quietly(
-    results: Generator[Item, None, None],
-) -> Iterator[Generator[Item, None, None]]:
-    """Close ``results`` at the end; joblib warns about work that was not waited for."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
-        with contextlib.closing(results):
-            yield results
-
-
-def _parallel(work: Iterable[object], jobs: int) -> Results:
-    """Results as they come. Threads: encoders are subprocesses or release the GIL."""
-    parallel = joblib.Parallel(
-        n_jobs=jobs, backend="threading", return_as="generator_unordered", pre_dispatch="2*n_jobs"
-    )
-    results: Results = parallel(work)
-    return results
-
-
 def refresh(
     root: Path,
     found: Sequence[Found],
     journal: Journal,
-    jobs: int,
+    workers: Workers,
     rehash: bool = False,
     unknown: bool = False,
 ) -> list[str]:
@@ -101,36 +103,38 @@ def refresh(
         root: the data set's folder.
         found: all images of all sources.
         journal: gets the hashes, and the sizes in pixels, as they come.
-        jobs: images at a time.
+        workers: hash them.
         rehash: hash all known images.
         unknown: hash the images, too, that the journal does not know.
 
     Returns:
         The paths whose pixels changed: their old rows and files are gone.
     """
-    known = {name: journal.images(name) for name in dict.fromkeys(i.set for i in found)}
-    names = {
-        name: assign_names([i for i in found if i.set == name], images)
-        for name, images in known.items()
-    }
     suspects = []
     for image in found:
-        record = known[image.set].get(image.path)
+        record = journal.image(image.set, image.path)
         same = record and (record.size, record.mtime_ns) == (image.size, image.mtime_ns)
         if not image.problem and (rehash or not same if record else unknown):
             suspects.append(image)
+    names = {
+        name: assign_names([i for i in found if i.set == name], journal.names(name))
+        for name in dict.fromkeys(image.set for image in suspects)
+    }
     changed = []
-    parallel = joblib.Parallel(n_jobs=jobs, backend="threading", return_as="generator")
-    work = (joblib.delayed(hash_image)(image, names[image.set][image.path]) for image in suspects)
+    calls = (
+        Call(_hash, (image, names[image.set][image.path]), (f"{image.set}/{image.path}",))
+        for image in suspects
+    )
     quiet = True if not suspects else None  # None: quiet when not a terminal
-    with _stopping_quietly(parallel(work)) as hashes:
-        bar = tqdm(hashes, total=len(suspects), unit="photo", desc="hash", disable=quiet)
-        for image, new in zip(suspects, bar, strict=True):
+    bar = tqdm(total=len(suspects), unit="photo", desc="hash", disable=quiet)
+    with bar, contextlib.closing(workers.results(calls)) as hashes:
+        for new in hashes:
+            bar.update()
             if isinstance(new, InputError):
                 continue  # its rows fail below, one by one, and say why
-            old = known[image.set].get(image.path)
+            old = journal.image(new.set, new.path)
             if old is not None and old.hq_sha256 != new.hq_sha256:
-                changed.append(image.path)
+                changed.append(new.path)
             _drop(journal.put_image(new), root)
             journal.commit_now_and_then()
     journal.commit()
@@ -143,27 +147,14 @@ def _drop(paths: Sequence[str], root: Path) -> None:
         inside(root, path).unlink(missing_ok=True)
 
 
-def present(root: Path, journal: Journal) -> set[str]:
-    """Row ids of finished rows whose files are all there, with the right size."""
-    sizes = _sizes(root, "bitstreams") | _sizes(root, "lq")
-    fields = "row_id, bitstream_path, bitstream_bytes, lq_path"
-    return {
-        row_id
-        for row_id, coded, size, lq in journal.select(fields, "status != 'error'")
-        if sizes.get(coded) == size and (lq is None or sizes.get(lq))
-    }
+def _hash(image: Found, name: str, notes: Path | None) -> ImageRecord | InputError:
+    """Runs in a worker; an image that ends workers counts as unusable."""
 
+    def read() -> ImageRecord | InputError:
+        return hash_image(image, name)
 
-def _sizes(root: Path, top: str) -> dict[str, int]:
-    """Size of every file under ``root/top``, by path relative to ``root``."""
-    sizes: dict[str, int] = {}
-    folders = [top]
-    while folders:
-        folder = folders.pop()
-        with contextlib.suppress(FileNotFoundError), os.scandir(root / folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(f"{folder}/{entry.name}")
-                else:
-                    sizes[f"{folder}/{entry.name}"] = entry.stat(follow_symlinks=False).st_size
-    return sizes
+    def give_up() -> InputError:
+        return InputError(f"{image.path}: {attempts.LOST}")
+
+    remote.see(image, notes)
+    return attempts.run(notes, f"{image.set}/{image.path}", (read, read, read, give_up))

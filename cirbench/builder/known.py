@@ -7,7 +7,7 @@ settled when the rows are there: by then every photo has been hashed, and none i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ..sets import KnownSet, Size
 from ..sources import Found, Source, find
 from ..splits import Key
 from . import collect
-from .journal import ImageRecord, Journal
+from .journal import Journal
 
 
 def unnamed(given: Sequence[str], set_name: str | None, found: Sequence[Source]) -> frozenset[str]:
@@ -71,7 +71,7 @@ def _same(one: Path, other: Path) -> bool:
 
 def _identify(source: Source, known: Sequence[KnownSet], jobs: int) -> KnownSet | None:
     """The known set in a folder; decodes only what may be of one."""
-    most = max((2 * len(one.images) for one in known if one.is_hashed), default=0)
+    most = _most(known)
     files = [image.file for image in islice(find(source), most + 1) if not image.problem]
     if not 0 < len(files) <= most:
         return None
@@ -80,6 +80,11 @@ def _identify(source: Source, known: Sequence[KnownSet], jobs: int) -> KnownSet 
         return None
     read = collect.read_all({str(file): file for file in files}, jobs, quiet=True)
     return recognise.identify([one.image for one in read], known)
+
+
+def _most(known: Sequence[KnownSet]) -> int:
+    """How many images a folder that is a known set can have (:func:`recognise.identify`)."""
+    return max((2 * len(one.images) for one in known if one.is_hashed), default=0)
 
 
 def _size(file: Path) -> Size:
@@ -116,37 +121,60 @@ def settle(
     Raises CirbenchError, and sets nothing, when ``wanted`` puts equal pictures into both splits.
     """
     known, names = known_sets(), {*roots.read(journal.path.parent), *(s.set for s in sources)}
-    records = {name: journal.images(name) for name in sorted({*names, "sample"})}
-    before = {(name, p): s for name in records for p, s in journal.splits(name).items()}
-    after, remarks = dict(before), []
+    before = {name: journal.splits(name) for name in sorted({*names, "sample"})}
+    after: dict[Key, str] = {}  # only what changes: photos may be many
+
+    def split_of(name: str, path: str) -> str:
+        return after.get((name, path)) or before[name].get(path, "")
+
+    remarks = []
     for source in sources:
-        mine = [
-            _image(records[source.set][image.path])
-            for image in found
-            if image.set == source.set and image.path in records[source.set]
-        ]
-        one = sets.named(source.set, known) or recognise.identify(mine, known)
-        if one is not None and source.set != "sample":
-            report = recognise.compare(one, mine)
+        mine = [image for image in found if image.set == source.set]
+        one = _known(source, mine, known, journal)
+        if one is not None:
+            report = recognise.compare(one, [*_images(mine, journal)])
             remarks.append(report.line(source.set, partial or bool(source.files)))
             for path, split in report.splits.items():
-                after[source.set, path] = after.get((source.set, path)) or split
+                if not split_of(source.set, path):
+                    after[source.set, path] = split
         if isinstance(wanted, splits.Ratio):
-            after |= {(source.set, image.path): wanted.of(image.sha256) for image in mine}
+            for image in _images(mine, journal):
+                split = wanted.of(image.sha256)
+                if split != split_of(source.set, image.path):
+                    after[source.set, image.path] = split
     if isinstance(wanted, Mapping):
         after |= wanted
-    hashes = {(n, path): r.hq_sha256 for n, images in records.items() for path, r in images.items()}
+    shared = [image for image in journal.shared_images() if image.set in before]
+    items = [Item(i.set, split_of(i.set, i.path), i.path, i.hq_sha256) for i in shared]
     if wanted is not None:
-        _refuse_conflicts(splits.conflicts(hashes, after))
+        keys = [(item.set, item.path) for item in items]
+        hashes = {key: item.sha256 for key, item in zip(keys, items, strict=True)}
+        assigned = {key: item.split for key, item in zip(keys, items, strict=True)}
+        _refuse_conflicts(splits.conflicts(hashes, assigned))
     for (name, path), split in after.items():
-        if before.get((name, path), split) != split:
+        if before[name].get(path, split) != split:
             journal.set_split(name, path, split)
-    items = [Item(name, after.get((name, p), ""), p, h) for (name, p), h in hashes.items()]
     return remarks + duplicates.summary(duplicates.find(items, threshold=-1))
 
 
-def _image(record: ImageRecord) -> recognise.Image:
-    return recognise.Image(record.path, record.width, record.height, record.hq_sha256)
+def _known(
+    source: Source, found: Sequence[Found], known: list[KnownSet], journal: Journal
+) -> KnownSet | None:
+    """The known set that a built source is, by its name or its pixels."""
+    if source.set == "sample":
+        return None
+    one = sets.named(source.set, known)
+    if one is None and len(found) <= _most(known):
+        one = recognise.identify([*_images(found, journal)], known)
+    return one
+
+
+def _images(found: Sequence[Found], journal: Journal) -> Iterator[recognise.Image]:
+    """Those of the images found that could be read."""
+    for image in found:
+        record = journal.image(image.set, image.path)
+        if record is not None:
+            yield recognise.Image(record.path, record.width, record.height, record.hq_sha256)
 
 
 def _refuse_conflicts(conflicts: Sequence[tuple[Key, Key]]) -> None:

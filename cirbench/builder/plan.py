@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 
@@ -74,14 +74,16 @@ def image_error_id(set_name: str, path: str) -> str:
     return digest(set_name, path, "unusable")
 
 
-def assign_names(found: Sequence[Found], known: Mapping[str, ImageRecord]) -> dict[str, str]:
+def assign_names(found: Sequence[Found], known: Mapping[str, str]) -> Mapping[str, str]:
     """Data-set name of every image of one set, by path: no two ever share one.
 
     ``a/x.png`` is called ``a/x``; where another file of the set would be called the same (also on
     a file system that ignores case), the ending stays: ``a/x.jpg``. Very long file names are cut
-    and get a digest. Names once given are kept.
+    and get a digest. Names once given, ``known`` by path, are kept.
     """
-    names = {path: record.name for path, record in known.items()}
+    if all(image.path in known for image in found):
+        return known
+    names = dict(known)
     taken = {_folded(name) for name in names.values()}
     stems = Counter(_folded(_stem(image.path)) for image in found)
     # A folder "a.png" leaves no room for a file "a" + ".png".
@@ -94,7 +96,8 @@ def assign_names(found: Sequence[Found], known: Mapping[str, ImageRecord]) -> di
         alone = stems[_folded(stem)] == 1 and _folded(stem) not in folders
         candidates = [_short(stem)] if alone else []
         candidates += [_short(image.path), _short(f"{image.path}-{digest(image.path)[:8]}")]
-        names[image.path] = next(c for c in candidates if _folded(c) not in taken | folders)
+        free = (c for c in candidates if _folded(c) not in taken and _folded(c) not in folders)
+        names[image.path] = next(free)
         taken.add(_folded(names[image.path]))
     return names
 
@@ -163,7 +166,7 @@ def make(
     found: Sequence[Found],
     tasks: Sequence[Task],
     journal: Journal,
-    present: set[str],
+    present: Container[str],
     tiling: Tiling | None = None,
 ) -> Plan:
     """Plan ``tasks`` for all images, minus finished rows whose files are there.
@@ -183,11 +186,10 @@ def make(
     lacking: dict[tuple[int, ...], list[Task]] = {}  # most images lack the same tasks
     for set_name in dict.fromkeys(image.set for image in found):
         mine = [image for image in found if image.set == set_name]
-        known = journal.images(set_name)
-        names = assign_names(mine, known)
+        names = assign_names(mine, journal.names(set_name))
         coded = journal.tiles(set_name) if tiling else {}
         for image in mine:
-            record = known.get(image.path)
+            record = journal.image(set_name, image.path)
             record = record if _is_current(image, record) else None
             for box in _boxes(record, tiling):
                 index = len(plan.images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .. import manifest, tiles
+from .. import manifest, tiles, timed
 from ..codecs import get
 from .journal import ImageRecord, Journal
 
@@ -20,10 +20,10 @@ def refill(journal: Journal, folder: Path) -> bool:
     if not journal.is_empty() or not (folder / manifest.FILE_NAME).is_file():
         return False
     data = manifest.Manifest.open(folder)
-    timings = manifest.timings(folder)
     stores = set()
-    for row in data:
-        journal.add(row | timings.get(row["row_id"], {}))
+    batches = (b for t in timed.with_seconds(data.tables(), folder) for b in t.to_batches(4096))
+    for row in (row for batch in batches for row in batch.to_pylist()):
+        journal.add(row)
         if row["task"] is None or row["status"] == "error":
             continue
         codec = get(row["codec"])

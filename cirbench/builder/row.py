@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import codecs, sources, tiles
-from ..codecs import RGB
+from ..codecs import RGB, processes
 from ..errors import CirbenchError, CodecError, InputError
 from ..metrics.distortion import psnr_pair
 from . import plan, store
 from .journal import ImageRecord
 from .once import Once
 from .plan import Work
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,7 @@ def place_hq(found: sources.Found, target: Target) -> None:
                 store.write(target.root, relative, found.file.read_bytes())
                 os.utime(place, ns=(found.mtime_ns, found.mtime_ns))
         elif not place.is_symlink() or place.readlink() != found.file.resolve():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.unlink(missing_ok=True)
-            place.symlink_to(found.file.resolve())
+            store.link(target.root, relative, found.file.resolve())
     except OSError as error:
         raise store.StoreError(
             f"cannot {target.hq} {found.file} to {place} ({error.strerror}); use --hq ref"
@@ -133,11 +134,11 @@ def _record(found: sources.Found, name: str, photo: RGB, sha256: str) -> ImageRe
     )
 
 
-def make(work: Work, target: Target) -> Result:
-    """Make one row and write its files.
+def make(work: Work, target: Target, refused: str = "") -> Result:
+    """Make one row and write its files; where it is ``refused``, only the error row that says why.
 
-    An unusable image, a failed encoder or a failed check gives an error row. Raises StoreError
-    when files cannot be written: then no further row can succeed either.
+    An unusable image, a failed encoder, a failed check or too little memory gives an error row.
+    Raises StoreError when files cannot be written: then no further row can succeed either.
     """
     found, task = work.found, work.task
     row = _labels(work, target)
@@ -145,7 +146,9 @@ def make(work: Work, target: Target) -> Result:
         photo = _photo(found, target)
         rgb, sha256 = photo.cut(work.box, found.path)
     except InputError as error:
-        return Result(_unusable(work, str(error)), None)
+        return unusable(work, str(error))
+    except MemoryError:
+        return unusable(work, f"{found.path}: {_NO_MEMORY}")
     height, width = rgb.shape[:2]
     row |= {
         "row_id": plan.row_id(found.set, found.path, work.tile, sha256, task),
@@ -158,15 +161,22 @@ def make(work: Work, target: Target) -> Result:
         "note": "; ".join(photo.notes) or None,
     }
     try:
+        if refused:
+            raise CodecError(refused)
         row |= _code(rgb, work, target, row["row_id"])
     except store.StoreError:
         raise
     except CirbenchError as error:
         row |= {"status": "error", "error": str(error)}
+    except MemoryError:
+        row |= {"status": "error", "error": f"{task.codec}: {_NO_MEMORY}"}
     if row["status"] == "warning":
         row["note"] = "; ".join((*photo.notes, "LQ equals HQ"))
     image = _record(found, work.name, photo.rgb, photo.sha256)
     return Result(row, image, replaces=plan.image_error_id(found.set, found.path))
+
+
+_NO_MEMORY = "there was not enough memory; run the same command again with fewer --jobs"
 
 
 def _labels(work: Work, target: Target) -> dict[str, Any]:
@@ -198,10 +208,10 @@ def _labels(work: Work, target: Target) -> dict[str, Any]:
     }
 
 
-def _unusable(work: Work, why: str) -> dict[str, Any]:
+def unusable(work: Work, why: str) -> Result:
     """The one error row of an image that cannot be used; the same for all its tasks."""
     found = work.found
-    return {
+    row = {
         "row_id": plan.image_error_id(found.set, found.path),
         "set": found.set,
         "split": found.split,
@@ -211,6 +221,7 @@ def _unusable(work: Work, why: str) -> dict[str, Any]:
         "status": "error",
         "error": why,
     }
+    return Result(row, None)
 
 
 def _is_decoded(codec: codecs.Codec, row_id: str) -> bool:
@@ -218,19 +229,26 @@ def _is_decoded(codec: codecs.Codec, row_id: str) -> bool:
     return codec.decode_cost == "fast" or row_id[0] == "0"
 
 
+def _timed(call: Callable[[], Value]) -> tuple[Value, float]:
+    """(result, seconds) of a codec at work; one that hung or was killed gets a second try."""
+
+    def timed() -> tuple[Value, float]:
+        start = time.perf_counter()
+        return call(), time.perf_counter() - start
+
+    return processes.twice(timed)
+
+
 def _code(rgb: RGB, work: Work, target: Target, row_id: str) -> dict[str, Any]:
     """Encode, check, decode, check, measure and store; the columns that come of it."""
     task, codec = work.task, codecs.get(work.task.codec)
     size = (rgb.shape[0], rgb.shape[1])
-    start = time.perf_counter()
-    coded = codec.encode(rgb, task.level, task.settings)
-    encoded = time.perf_counter()
+    coded, encode_seconds = _timed(lambda: codec.encode(rgb, task.level, task.settings))
     decode_seconds = None
     if coded.reconstruction is not None and not _is_decoded(codec, row_id):
         lq = coded.reconstruction
     else:
-        lq = codec.decode(coded.bitstream, size, task.settings)
-        decode_seconds = time.perf_counter() - encoded
+        lq, decode_seconds = _timed(lambda: codec.decode(coded.bitstream, size, task.settings))
     codec.check_level(coded.bitstream, task.level, task.settings)
     if lq.shape != rgb.shape:
         raise CodecError(
@@ -252,12 +270,14 @@ def _code(rgb: RGB, work: Work, target: Target, row_id: str) -> dict[str, Any]:
         "psnr_rgb": psnr_rgb,
         "psnr_y": psnr_y,
         "status": "ok",
-        "encode_seconds": encoded - start,
+        "encode_seconds": encode_seconds,
         "decode_seconds": decode_seconds,
     }
     if store.keeps_pixels(target.store, codec):
         columns["lq_path"] = store.lq_path(*where)
-        store.write(target.root, columns["lq_path"], store.encode_png(lq))
+        png = store.encode_png(lq)
+        columns["lq_bytes"] = len(png)
+        store.write(target.root, columns["lq_path"], png)
     store.write(target.root, columns["bitstream_path"], coded.bitstream)
     if math.isinf(psnr_rgb):  # legal, a flat tile does it, but worth a look
         columns["status"] = "warning"

@@ -52,7 +52,7 @@ def remember(recipe: Recipe, sources: Sequence[Source], journal: Journal, out: P
         "version": recipe.version,
         "sha256": recipe.sha256,
     }
-    recipes = [r for r in json.loads(journal.meta("recipes", "[]")) if r != entry] + [entry]
+    recipes = [r for r in journal.recipes() if r != entry] + [entry]
     recipes.sort(key=lambda r: (r["name"], r["version"], r["sha256"]))
     journal.set_meta("recipes", json.dumps(recipes))
     known = roots.read(out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import platform
 import re
 import shutil
 import zlib
@@ -15,8 +16,10 @@ from pathlib import Path, PurePosixPath
 import imagecodecs
 import numpy as np
 
+from .. import png
 from ..codecs import RGB, Codec
 from ..errors import CirbenchError, InputError
+from ..limits import MAX_PIXELS
 
 MODES = ("png", "bitstream", "bitstream-only")
 _PNG_FILTER_UP = 32  # libpng's PNG_FILTER_UP: half the time of trying all filters, same size
@@ -64,8 +67,7 @@ def write(root: Path, relative: str, data: bytes | memoryview) -> None:
     Raises StoreError when the disk is full, read-only or not ours to write.
     """
     target = inside(root, relative)
-    key = hashlib.sha256(relative.encode()).hexdigest()[:32]
-    temporary = root / TEMPORARY / f"{key}.{os.getpid()}"
+    temporary = _temporary(root, relative)
     try:
         try:
             temporary.write_bytes(data)
@@ -84,6 +86,22 @@ def write(root: Path, relative: str, data: bytes | memoryview) -> None:
             f"cannot write {target} ({error.strerror}); make room or choose another --out, then "
             "run the same command again: finished rows are kept"
         ) from error
+
+
+def link(root: Path, relative: str, to: Path) -> None:
+    """Put a link to ``to`` at ``root/relative``, at once, whatever is there. Raises OSError."""
+    target, temporary = inside(root, relative), _temporary(root, relative)
+    for folder in (target.parent, temporary.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(to)
+    os.replace(temporary, target)
+
+
+def _temporary(root: Path, relative: str) -> Path:
+    """Where a file is made ready; no two processes of a cluster share it."""
+    key = hashlib.sha256(relative.encode()).hexdigest()[:32]
+    return root / TEMPORARY / f"{key}.{platform.node()[:64]}.{os.getpid()}"
 
 
 def sweep(root: Path) -> None:
@@ -147,8 +165,11 @@ def decode_png(data: bytes, name: str) -> RGB:
     """Pixels of a PNG this store wrote. Raises InputError naming ``name``."""
     if not png_is_intact(data):  # libpng does not check every byte, and fails less gracefully
         raise InputError(f"{name} is damaged (a PNG checksum differs)")
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{name} says it is {width}x{height}, more than {MAX_PIXELS} pixels")
     try:
-        rgb: RGB = imagecodecs.png_decode(data)
+        rgb: RGB = png.decode(data)
     except (imagecodecs.PngError, ValueError) as error:
         raise InputError(f"{name} is damaged ({error})") from error
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:

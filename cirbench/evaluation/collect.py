@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from .. import __version__
+from ..manifest import Manifest
 from ..metrics import protocol as protocols
 from . import sets
 from .engine import Context, Pair, Trouble, describe
@@ -75,6 +76,15 @@ def unscored(rows: Sequence[Row], methods: Sequence[Method], trouble: Trouble) -
         for row in rows
         if (text := trouble.outputs.get((method.label, row["row_id"])))
     ]
+
+
+def mismatched(manifest: Manifest) -> list[str]:
+    """One sentence when LQ pixels that are not the recorded ones were allowed."""
+    if manifest.on_mismatch == "error":
+        return []
+    found = [f"{text} ({count} times)" for text, count in sorted(manifest.mismatches.items())]
+    seen = "; ".join(found) or "none was found in this run"
+    return [f"LQ pixels that are not the recorded ones were allowed (--on-mismatch warn): {seen}"]
 
 
 def absent(trouble: Trouble) -> list[str]:

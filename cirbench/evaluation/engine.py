@@ -1,38 +1,38 @@
-"""Restore what is not cached, score what is not journaled; one image at a time, in threads."""
+"""Restore what is not cached, score what is not journaled; one HQ image at a time."""
 
 from __future__ import annotations
 
-import contextlib
-import math
 import sys
 import threading
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import joblib
-from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from .. import __version__
+from ..backends import attempts
+from ..backends.workers import Call, Workers
 from ..codecs.base import RGB
-from ..errors import CirbenchError, CodecError, InputError
+from ..errors import CirbenchError, InputError
 from ..manifest import Manifest
 from ..metrics import protocol as protocols
-from ..metrics.base import Metric
+from . import scoring
 from .journal import Journal, Key
 from .methods import Method, Row
+from .scoring import UNUSABLE, Found, Output, Pair, Piece, describe
 
-Pair = tuple[Metric, str]
-"""A metric, and the name of the protocol it is computed under."""
+__all__ = ["Context", "Pair", "Trouble", "describe", "key", "pixels", "plan", "restore", "score"]
+
+_RESTORE, _SCORE = "restore", "score"
+WORK = (_RESTORE, _SCORE)
+"""What may need something of a worker (``--resources``)."""
 
 Unit = tuple[Row, list[tuple[Method, list[Pair]]]]
 """A row and what has to be scored of it."""
-
-_UNUSABLE = (InputError, CodecError)
-"""What may be wrong with one image; everything else stops the evaluation."""
 
 
 @dataclass
@@ -57,6 +57,7 @@ class Context:
     trouble: Trouble
     device: str
     jobs: int
+    workers: Workers
 
 
 def key(row_id: str, method: Method, source: str, metric: str, protocol: str) -> Key:
@@ -98,21 +99,60 @@ def plan(
 
 def restore(rows: Sequence[Row], method: Method, context: Context) -> None:
     """Make the outputs of ``rows`` that are not cached; a failed one is noted."""
-    if method.restore is None:
+    if method.restore is None or method.order is None:
         return
-    make = method.restore
+    make, order = method.restore, method.order
+    workers = context.workers
 
-    def one(row: Row) -> None:
+    def here(row: Row, _: object) -> tuple[Row, str]:
         try:
             make(row)
-        except _UNUSABLE as error:
-            context.trouble.outputs[method.label, row["row_id"]] = str(error)
+        except UNUSABLE as error:
+            return row, str(error)
+        return row, ""
 
-    jobs = context.jobs if method.parallel else 1
-    work = (joblib.delayed(one)(row) for row in rows)
-    with _bar(len(rows), f"restore {method.label}") as bar:
-        for _ in _parallel(work, jobs):
+    def calls() -> Iterator[Call]:
+        for row in rows:
+            if workers.choice.is_here:
+                yield Call(here, (row,), ())
+            elif ordered := order(row):
+                yield Call(_restore, (row, ordered), (_note(row, ordered),))
+
+    one = workers.choice.is_here and not method.parallel
+    with (
+        _bar(len(rows), f"restore {method.label}") as bar,
+        closing(
+            (call.function(*call.args, None) for call in calls())
+            if one
+            else workers.results(calls(), workers.choice.needs(_RESTORE))
+        ) as results,
+    ):
+        for row, problem in results:
+            if problem:
+                context.trouble.outputs[method.label, row["row_id"]] = problem
+            elif method.made and not workers.choice.is_here:
+                method.made(row)
             bar.update()
+
+
+def _note(row: Row, ordered: Callable[[], None]) -> str:
+    return f"restore {row['row_id']} {ordered}"
+
+
+def _restore(row: Row, ordered: Callable[[], None], notes: Path) -> tuple[Row, str]:
+    """Runs in another process."""
+
+    def run() -> tuple[Row, str]:
+        try:
+            ordered()
+        except UNUSABLE as error:
+            return row, str(error)
+        return row, ""
+
+    def give_up() -> tuple[Row, str]:
+        return row, attempts.LOST
+
+    return attempts.run(notes, _note(row, ordered), (run, run, run, give_up))
 
 
 def score(units: Sequence[Unit], context: Context) -> None:
@@ -121,115 +161,99 @@ def score(units: Sequence[Unit], context: Context) -> None:
     for unit in units:
         row = unit[0]
         images.setdefault((row["hq_root"], row["hq_path"], row["tile"]), []).append(unit)
-    pieces = [piece for group in images.values() for piece in _cut(group, len(images), context)]
+    workers = context.workers
+    needs = workers.choice.needs(_SCORE)
+    abreast = workers.count(needs) if units else 1
+    pieces = (piece for group in images.values() for piece in _cut(group, len(images), abreast))
     stop = threading.Event()
-    with (
-        threadpool_limits(1),
-        _bar(len(units), "score") as bar,
-    ):
-        work = (joblib.delayed(_score_image)(piece, context, bar, stop) for piece in pieces)
-        for _ in _parallel(work, context.jobs, stop):
-            pass
+    with _bar(len(units), "score") as bar:
+        record = _Recorder(context, {m.label: m for _, todo in units for m, _ in todo}, bar)
+        calls = _calls(pieces, context, record, stop)
+        with closing(workers.results(calls, needs)) as results:
+            try:
+                for found in results:
+                    for one in found:
+                        record(one)
+            except BaseException:
+                stop.set()
+                raise
 
 
-def _cut(group: list[Unit], images: int, context: Context) -> Iterator[list[Unit]]:
+def _calls(
+    pieces: Iterator[list[Unit]], context: Context, record: _Recorder, stop: threading.Event
+) -> Iterator[Call]:
+    """Threads journal each row as soon as it is scored; other processes send what they found."""
+    is_here = context.workers.choice.is_here
+    manifest = context.manifest if is_here else context.manifest.reader()
+    for units in pieces:
+        piece = [(row, _outputs(row, todo, context)) for row, todo in units]
+        if is_here:
+            yield Call(_score_here, (manifest, context.device, piece, record, stop), ())
+        else:
+            args = (manifest, context.device, piece)
+            yield Call(scoring.score_elsewhere, args, (scoring.key(piece),))
+
+
+def _score_here(
+    manifest: Manifest,
+    device: str,
+    piece: Piece,
+    record: _Recorder,
+    stop: threading.Event,
+    _: object,
+) -> list[Found]:
+    for found in scoring.score(manifest, device, piece):
+        record(found)
+        if stop.is_set():
+            break
+    return []
+
+
+def _outputs(row: Row, todo: Sequence[tuple[Method, list[Pair]]], context: Context) -> list[Output]:
+    """What is to be scored of a row; an output that is not there is noted."""
+    found = []
+    for method, pairs in todo:
+        if (method.label, row["row_id"]) not in context.trouble.outputs:
+            try:
+                found.append(Output(method.label, method.source(row), method.reader(row), pairs))
+            except UNUSABLE as error:
+                context.trouble.outputs[method.label, row["row_id"]] = str(error)
+    return found
+
+
+@dataclass(frozen=True)
+class _Recorder:
+    """Journals what was found of a row; may be called from several threads."""
+
+    context: Context
+    methods: dict[str, Method]
+    bar: tqdm[Any]
+
+    def __call__(self, found: Found) -> None:
+        row, trouble = found.row, self.context.trouble
+        for label, problem in found.outputs.items():
+            trouble.outputs[label, row["row_id"]] = problem
+        for metric, protocol, text in found.failed:
+            trouble.scores.setdefault((metric, protocol), []).append(text)
+        for label, source, values in found.scores:
+            method = self.methods[label]
+            self.context.journal.add(
+                (key(row["row_id"], method, source, metric, protocol), value)
+                for metric, protocol, value in values
+            )
+        self.bar.update()
+
+
+def _cut(group: list[Unit], images: int, abreast: int) -> Iterator[list[Unit]]:
     """Several pieces of an image's rows, where there are fewer images than workers."""
-    pieces = min(len(group), max(1, -(-context.jobs // images)))
+    pieces = min(len(group), max(1, -(-abreast // images)))
     for index in range(pieces):
         yield group[index::pieces]
 
 
-def _score_image(
-    units: Sequence[Unit], context: Context, bar: tqdm[Any], stop: threading.Event
-) -> None:
-    """Score rows of one HQ image; every row's scores are journaled as soon as they are there."""
-    try:
-        hq = HQ(context.manifest.hq(units[0][0]), context)
-    except _UNUSABLE as error:
-        for row, todo in units:
-            for method, _ in todo:
-                context.trouble.outputs[method.label, row["row_id"]] = str(error)
-        bar.update(len(units))
-        return
-    for row, todo in units:
-        if stop.is_set():
-            return
-        for method, pairs in todo:
-            if (method.label, row["row_id"]) not in context.trouble.outputs:
-                try:
-                    source = method.source(row)
-                    rgb = pixels(method, row, hq.rgb)
-                except _UNUSABLE as error:
-                    context.trouble.outputs[method.label, row["row_id"]] = str(error)
-                    continue
-                values = _scores(rgb, hq, method, row, pairs, context)
-                context.journal.add(
-                    (key(row["row_id"], method, source, metric.name, name), value)
-                    for (metric, name), value in values
-                )
-        bar.update()
-
-
-class HQ:
-    """An HQ image with what each protocol makes of it, and what metrics remember of it."""
-
-    def __init__(self, rgb: RGB, context: Context) -> None:
-        self.rgb = rgb
-        self._device, self._prepared = context.device, {}  # type: ignore[var-annotated]
-        self._memos: dict[str, dict[str, Any]] = {}
-
-    def prepared(self, protocol: str) -> NDArray[Any]:
-        """The image under a protocol; computed once."""
-        if protocol not in self._prepared:
-            self._prepared[protocol] = protocols.get(protocol).prepare(self.rgb)
-        found: NDArray[Any] = self._prepared[protocol]
-        return found
-
-    def memo(self, protocol: str) -> dict[str, Any]:
-        """What metrics keep about this image under a protocol."""
-        return self._memos.setdefault(protocol, {"device": self._device, "jobs": 1})
-
-
 def pixels(method: Method, row: Row, hq: RGB) -> RGB:
     """A method's output for a row. Raises InputError when it is not of the HQ's size."""
-    rgb = method.pixels(row)
-    if rgb.shape != hq.shape:
-        sizes = " and its HQ ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (rgb, hq))
-        raise InputError(f"the output is {sizes}; it has to keep the size of the LQ")
-    return rgb
-
-
-def _scores(
-    rgb: RGB,
-    hq: HQ,
-    method: Method,
-    row: Row,
-    pairs: Sequence[Pair],
-    context: Context,
-) -> list[tuple[Pair, float]]:
-    """The scores of one output; those that cannot be computed are noted."""
-    found = []
-    prepared: dict[str, NDArray[Any]] = {}
-    for metric, name in pairs:
-        try:
-            if name not in prepared:
-                prepared[name] = protocols.get(name).prepare(rgb)
-            reference = hq.prepared(name) if metric.reference else None
-            value = float(metric.score([prepared[name]], reference, hq.memo(name))[0])
-            if math.isnan(value):
-                raise InputError(f"{metric.title} is NaN")
-        except InputError as error:
-            text = f"{describe(row)} {method.label}: {error}"
-            context.trouble.scores.setdefault((metric.name, name), []).append(text)
-            continue
-        found.append(((metric, name), value))
-    return found
-
-
-def describe(row: Mapping[str, Any]) -> str:
-    """A row in words: ``live1/bikes.bmp jpeg-qf10``."""
-    variant = f" {row['variant']}" if row["variant"] else ""
-    return f"{row['set']}/{row['hq_path']} {row['task']}{variant}"
+    return scoring.same_size(method.pixels(row), hq)
 
 
 def _bar(total: int, what: str) -> tqdm[Any]:
@@ -237,27 +261,6 @@ def _bar(total: int, what: str) -> tqdm[Any]:
     return tqdm(
         total=total, unit="row", desc=what, disable=True if total == 0 else None, file=sys.stderr
     )
-
-
-def _parallel(work: Iterable[Any], jobs: int, stop: threading.Event | None = None) -> Iterator[Any]:
-    """Results as they come. Threads: codecs, numpy and networks release the GIL.
-
-    ``stop`` is set when something ends the work early, before waiting for what still runs.
-    """
-    run = joblib.Parallel(
-        n_jobs=jobs, backend="threading", return_as="generator_unordered", pre_dispatch="2*n_jobs"
-    )
-    with warnings.catch_warnings():
-        # joblib warns about work that was not waited for.
-        warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
-        results = run(work)
-        with contextlib.closing(results):
-            try:
-                yield from results
-            except BaseException:
-                if stop is not None:
-                    stop.set()
-                raise
 
 
 def check_jobs(jobs: int | None) -> int:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import check
+from ..backends import Backend
+from ..backends.workers import opened
 from ..builder import store
 from ..errors import CirbenchError, CodecError, InputError
 from ..manifest import Manifest
@@ -25,6 +27,7 @@ from . import (
     paired,
     provenance,
     request,
+    router_map,
     sets,
     tables,
 )
@@ -60,6 +63,10 @@ def evaluate(
     out: str | Path | None = None,
     hq_roots: Mapping[str, str | Path] | None = None,
     report: bool = True,
+    on_mismatch: str = "error",
+    backend: str = "threading",
+    scheduler: str = "",
+    resources: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Results:
     """Score a restorer, or anyone's outputs, against the unrestored LQ; as ``cirbench eval``.
 
@@ -74,7 +81,9 @@ def evaluate(
         metrics, protocol: names, in a list or comma-separated; none means the defaults.
         split, where, limit: which rows; ``where`` is e.g. ``{"codec": "jpeg"}``.
         by, against, with_paper: see :class:`~cirbench.evaluation.request.Request`.
-        device, jobs, hq_roots, report: the same.
+        device, jobs, hq_roots, report, on_mismatch: the same.
+        backend, scheduler, resources: where rows are restored and scored, see
+            :class:`~cirbench.backends.Backend`; resources are those of "restore" and "score".
         out: folder for the results; None means ``eval/<name of the data set>``.
 
     Returns:
@@ -107,6 +116,8 @@ def evaluate(
         jobs=jobs,
         hq_roots={key: Path(root) for key, root in (hq_roots or {}).items()},
         report=report,
+        on_mismatch=on_mismatch,
+        backend=Backend(backend, scheduler, resources or {}),
         command="cirbench.evaluate",
     )
     return run(chosen)
@@ -127,7 +138,7 @@ def default_out(data: Path) -> Path:
 def run(chosen: Request, say: Say = lambda line: None) -> Results:
     """Carry out an evaluation; ``say`` gets one-line remarks. Raises as :func:`evaluate`."""
     manifest, remarks = request.rows(
-        chosen, Manifest.open(chosen.data, hq_roots=dict(chosen.hq_roots))
+        chosen, Manifest.open(chosen.data, dict(chosen.hq_roots), chosen.on_mismatch)
     )
     wanted, left_out = request.pairs(chosen.metrics, chosen.protocols)
     remarks += left_out
@@ -135,10 +146,13 @@ def run(chosen: Request, say: Say = lambda line: None) -> Results:
     if (out / "manifest.parquet").exists():
         raise CirbenchError(f"{out} is a data set; choose another --out")
     rows = list(manifest)
-    with store.lock(out), Journal(out) as journal:
+    chosen.backend.check_resources(engine.WORK, "part of an evaluation")
+    opening = opened(chosen.backend, chosen.jobs, out)
+    with opening as workers, store.lock(out), Journal(out) as journal:
         trouble = Trouble()
         device = chosen.device or _best_device(wanted)
-        context = Context(manifest, journal, trouble, device, engine.check_jobs(chosen.jobs))
+        jobs = engine.check_jobs(chosen.jobs)
+        context = Context(manifest, journal, trouble, device, jobs, workers)
         scored = _methods(chosen, manifest, rows, journal, out, remarks)
         for remark in remarks:
             say(remark)
@@ -155,7 +169,9 @@ def run(chosen: Request, say: Say = lambda line: None) -> Results:
         notes = sets.score(rows, scored, grouped, context, out / "statistics")
         scores = collect.table(rows, scored, single, grouped, context)
         unscored = collect.unscored(rows, scored, trouble)
-        problems = [*remarks, *unscored, *collect.absent(trouble)]
+        remarks += collect.mismatched(manifest)
+        router = router_map.write(out, rows, scored, manifest)
+        problems = [*remarks, *unscored, *collect.absent(trouble), *router.remarks]
         shown = _tables(chosen, scores, wanted, scored, trouble, [*notes, *remarks])
         facts = provenance.of(chosen, manifest, scored, wanted)
         results = Results(
@@ -168,6 +184,7 @@ def run(chosen: Request, say: Say = lambda line: None) -> Results:
             facts,
             shown,
             unscored,
+            router.picture,
         )
         metadata = {
             "recipes": manifest.metadata.get("recipes", []),
@@ -185,7 +202,8 @@ def run(chosen: Request, say: Say = lambda line: None) -> Results:
 def written(chosen: Request) -> list[Path]:
     """The files that :func:`run` writes."""
     names = [files.SCORES, files.SUMMARY, files.LATEX, files.MARKDOWN]
-    return [chosen.out / name for name in [*names, *([files.REPORT] if chosen.report else [])]]
+    names += [files.REPORT] if chosen.report else []
+    return [*(chosen.out / name for name in names), *router_map.files(chosen.out)]
 
 
 def _best_device(wanted: Sequence[Pair]) -> str:
@@ -224,16 +242,20 @@ def _methods(
     if checkpoint and not name:
         name = checkpoints.model_of(checkpoint)
     if not name and not chosen.outputs:
-        newest = checkpoints.newest_checkpoint()
-        if newest:
-            name, checkpoint = newest.model, newest.path
-            remarks.append(f"newest checkpoint: {checkpoint} ({name})")
+        found = checkpoints.default()
+        if found and (text := checkpoints.problem(found)):
+            remarks.append(f"left out, the small {found.model} that comes with cirbench: {text}")
+        elif found:
+            name, checkpoint = found.model, found.path
+            remarks.append(f"checkpoint: {checkpoint} ({name})")
     if name:
         made = restorer.get(name, checkpoint, chosen.device)
         remarks += guard(made.info(), manifest)
         label = chosen.name or made.info().name
+        place = checkpoint.expanduser().absolute() if checkpoint else None
+        same = methods.Same(name, place, chosen.device, made.info())
         scored.append(
-            methods.cached(label, manifest, made, out, journal.restored, journal.remember)
+            methods.cached(label, manifest, made, same, out, journal.restored, journal.remember)
         )
     methods.check_labels(scored)
     labels = [method.label for method in scored]

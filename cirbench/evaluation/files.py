@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .. import __version__
+from .. import __version__, parquet
 from ..builder import store
 from ..errors import CirbenchError
+from ..printable import cell, line
 from . import aggregate, render, tables
 from .results import Table
 from .schema import SCORES_SCHEMA
@@ -76,7 +77,9 @@ def summary(scores: pa.Table) -> str:
                 "" if value is None else repr(value) for value in (mean.value, mean.low, mean.high)
             ]
             lines.writerow(
-                [key[0], by, group, *key[1 + len(keys) :], mean.images, mean.rows, *numbers]
+                [cell(str(key[0])), by, cell(group)]
+                + [cell(str(one)) for one in key[1 + len(keys) :]]
+                + [mean.images, mean.rows, *numbers]
             )
     return text.getvalue()
 
@@ -88,13 +91,17 @@ def read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     """
     path = path / SCORES if path.is_dir() else path
     try:
-        with pa.OSFile(str(path)) as file:
-            table = pq.read_table(file, page_checksum_verification=True)
+        table = parquet.read(path)
         metadata = json.loads((table.schema.metadata or {})[b"cirbench"])
-        return table.select(SCORES_SCHEMA.names).cast(SCORES_SCHEMA), metadata
+        table = table.select(SCORES_SCHEMA.names).cast(SCORES_SCHEMA)
+        empty = [name for name in table.column_names if table[name].null_count]
+        if empty not in ([], ["level_value"]) or not isinstance(metadata, dict):
+            raise ValueError(f"{', '.join(empty) or 'its metadata'} is empty")
+        return table, metadata
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CirbenchError(
             f"{path} does not exist; give folders that cirbench eval wrote"
         ) from error
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise CirbenchError(f"{path} is damaged or no cirbench scores ({error})") from error
+    except (pa.ArrowException, OSError, KeyError, ValueError, RecursionError) as error:
+        why = line(str(error))
+        raise CirbenchError(f"{path} is damaged or no cirbench scores ({why})") from error

@@ -33,33 +33,43 @@ class Journal:
         self.path = folder / FILE_NAME
         self._lock = threading.Lock()
         self._committed = time.monotonic()
-        try:
+        with self._damage_reported():
             self._db = sqlite3.connect(self.path, check_same_thread=False)
+            self._db.execute("PRAGMA trusted_schema = OFF")
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            tables = self._db.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise CirbenchError(
-                f"{self.path} cannot be used as a journal ({error}); move it away or choose "
-                "another --out"
-            ) from error
-        if tables and found != _VERSION:
+            kinds = self._db.execute("SELECT DISTINCT type FROM sqlite_master").fetchall()
+        # Tables and indexes only: no triggers, no views.
+        if kinds and (found != _VERSION or {kind for (kind,) in kinds} - {"table", "index"}):
             raise CirbenchError(
                 f"{self.path} is not the journal of an evaluation by this cirbench; choose "
                 "another --out"
             )
-        self._db.executescript(
-            f"""
-            PRAGMA user_version = {_VERSION};
-            CREATE TABLE IF NOT EXISTS scores (
-                row_id TEXT, model TEXT, checkpoint TEXT, source TEXT, metric TEXT, protocol TEXT,
-                protocol_version INTEGER, cirbench_version TEXT, value REAL NOT NULL,
-                PRIMARY KEY (row_id, model, checkpoint, source, metric, protocol,
-                             protocol_version, cirbench_version)
-            ) WITHOUT ROWID;
-            CREATE TABLE IF NOT EXISTS restored (path TEXT PRIMARY KEY, source TEXT NOT NULL)
-                WITHOUT ROWID;
-            """
-        )
+        with self._writing():
+            self._db.executescript(
+                f"""
+                PRAGMA user_version = {_VERSION};
+                CREATE TABLE IF NOT EXISTS scores (
+                    row_id TEXT, model TEXT, checkpoint TEXT, source TEXT, metric TEXT,
+                    protocol TEXT, protocol_version INTEGER, cirbench_version TEXT,
+                    value REAL NOT NULL,
+                    PRIMARY KEY (row_id, model, checkpoint, source, metric, protocol,
+                                 protocol_version, cirbench_version)
+                ) WITHOUT ROWID;
+                CREATE TABLE IF NOT EXISTS restored (path TEXT PRIMARY KEY, source TEXT NOT NULL)
+                    WITHOUT ROWID;
+                """
+            )
+
+    @contextmanager
+    def _damage_reported(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.DatabaseError, UnicodeError) as error:
+            why = " ".join(str(error).split())
+            raise CirbenchError(
+                f"{self.path} cannot be used as a journal ({why}); move it away or choose "
+                "another --out"
+            ) from error
 
     def __enter__(self) -> Journal:
         return self
@@ -73,7 +83,7 @@ class Journal:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        with self._lock:
+        with self._lock, self._damage_reported():
             try:
                 yield
                 if time.monotonic() - self._committed >= 1:
@@ -97,20 +107,22 @@ class Journal:
     def scores(self, model: str, checkpoint: str, version: str) -> Known:
         """All scores of one model made by one cirbench version."""
         known: Known = {}
-        with self._lock:
+        with self._lock, self._damage_reported():
             found = self._db.execute(
                 "SELECT row_id, source, metric, protocol, protocol_version, value FROM scores "
                 "WHERE model = ? AND checkpoint = ? AND cirbench_version = ? ORDER BY row_id",
                 (model, checkpoint, version),
             )
             for row_id, source, metric, protocol, protocol_version, value in found:
+                if not isinstance(value, float):
+                    raise CirbenchError(f"{self.path} holds a score {value!r}; move it away")
                 what = (sys.intern(metric), sys.intern(protocol), protocol_version)
                 known.setdefault((row_id, source), {})[what] = value
         return known
 
     def restored(self, path: str) -> str:
         """What the cached image at ``path`` was made from; "" when none was."""
-        with self._lock:
+        with self._lock, self._damage_reported():
             found = self._db.execute("SELECT source FROM restored WHERE path = ?", (path,))
             row = found.fetchone()
         return str(row[0]) if row else ""

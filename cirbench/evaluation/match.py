@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..builder import store
 from ..errors import CirbenchError
 from ..sources import EXTENSIONS
 
 ENDINGS = frozenset(EXTENSIONS | {".npy"})
 """Endings of the files that are looked at."""
+
+_MOST_FOLDERS = 200_000
 
 FIELDS = (
     *("set", "task", "codec", "level", "folder", "level_value", "kind", "name", "stem", "file"),
@@ -53,8 +56,12 @@ class Matched:
 
 def place(row: Mapping[str, Any]) -> tuple[str, str]:
     """(level folder, name) of a row inside the data set: ``qf10``, ``bikes``."""
-    _, _, folder, _, *name = PurePosixPath(row["bitstream_path"]).parts
-    return folder, PurePosixPath(*name).with_suffix("").as_posix()
+    parts = PurePosixPath(row["bitstream_path"]).parts
+    if len(parts) < 5:
+        raise CirbenchError(
+            f"the bitstream_path {'/'.join(parts)!r} is not bitstreams/CODEC/LEVEL/SET/NAME"
+        )
+    return parts[2], PurePosixPath(*parts[4:]).with_suffix("").as_posix()
 
 
 def names(row: Mapping[str, Any]) -> dict[str, str]:
@@ -119,12 +126,32 @@ def match(
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Relative POSIX paths of all outputs, in order."""
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        for file in sorted(files):
-            if os.path.splitext(file)[1].lower() in ENDINGS and not file.startswith("."):
-                yield Path(parent, file).relative_to(folder).as_posix()
+    """Relative POSIX paths of all outputs, in order; links that lead back are not followed."""
+    stack: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    for _ in range(_MOST_FOLDERS):
+        if not stack:
+            return
+        prefix, above = stack.pop()
+        try:
+            status = os.stat(folder / prefix)
+            entries = sorted(os.scandir(folder / prefix), key=lambda entry: entry.name)
+        except OSError:  # a folder that may not be entered
+            continue
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            continue
+        inside = []
+        for entry in entries:
+            if os.path.isdir(entry.path):
+                inside.append((f"{prefix}{entry.name}/", above | {here}))
+            elif _is_output(entry.name):
+                yield prefix + entry.name
+        stack += reversed(inside)
+    raise CirbenchError(f"{folder} has more than {_MOST_FOLDERS} folders; do links go in a circle?")
+
+
+def _is_output(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in ENDINGS and not name.startswith(".")
 
 
 def _stem(path: str) -> str:
@@ -143,7 +170,10 @@ def _filled(pattern: str, fields: Mapping[str, Mapping[str, str]]) -> dict[str, 
         raise CirbenchError(
             f"the pattern {pattern!r} has a field {unknown[0]!r}; it may have {', '.join(FIELDS)}"
         )
-    wanted = {row_id: pattern.format(**values) for row_id, values in fields.items()}
+    try:
+        wanted = {row_id: pattern.format(**values) for row_id, values in fields.items()}
+    except (ValueError, LookupError) as error:
+        raise CirbenchError(f"the pattern {pattern!r} is not valid: {error}") from error
     wanted = {row_id: re.sub(r"^(\./)+", "", path) for row_id, path in wanted.items()}
     return wanted if len(set(wanted.values())) == len(wanted) else None
 
@@ -208,10 +238,10 @@ def _from_csv(folder: Path, rows: Sequence[Mapping[str, Any]], table: Path) -> M
         elif row_id in found.paths or row_id in found.problems:
             found.paths.pop(row_id, None)
             found.problems[row_id] = f"{table.name} names two outputs; keep one"
-        elif not path or not (folder / path).is_file():
+        elif not path or not os.path.isfile(store.inside(folder, path)):
             found.problems[row_id] = f"the output is missing ({table.name} says {path!r})"
         else:
-            found.paths[row_id] = folder / path
+            found.paths[row_id] = store.inside(folder, path)
     for row_id in known - {*found.paths, *found.problems}:
         found.problems[row_id] = f"the output is missing ({table.name} has no such row_id)"
     if not found.paths:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,8 @@ from ..builder import store
 from ..codecs.base import RGB
 from ..errors import CirbenchError, InputError
 from ..manifest import Manifest
-from ..models.restorer import Info, Restorer, restore_rgb, seed_of
+from ..models import restorer as registry
+from ..models.restorer import Batch, Info, Restorer, restore_rgb, seed_of
 from . import outputs
 from .match import Matched, place
 from .results import LQ
@@ -28,32 +33,57 @@ class Method:
         label: its name in tables and in the column ``model``.
         checkpoint: SHA-256 of its checkpoint, or "".
         source: what decides its pixels for a row, as a text; another text, another score.
-        pixels: its output for a row, uint8 (H, W, 3), of any size. Raises InputError.
-        restore: make and keep what ``pixels`` reads, for methods that have to; else None.
+        reader: of a row gives what reads its output, uint8 (H, W, 3), of any size, or raises
+            InputError; small enough for another process.
+        restore: make and keep what ``reader`` reads, for methods that have to; else None.
         parallel: ``restore`` may be called from several threads.
         problems: what is known to be wrong with single rows, by row id.
         notes: remarks about the method as a whole.
         details: for the provenance.
+        loads: the share of tokens that chose each prompt, (B, N) per scale, of LQ images
+            float32 (B, 3, H, W), for restorers with a router; else None.
+        order: of a row gives what another process has to do for ``restore``, None when its output
+            is there.
+        made: notes that it was done.
     """
 
     label: str
     checkpoint: str
     source: Callable[[Row], str]
-    pixels: Callable[[Row], RGB]
+    reader: Callable[[Row], Callable[[], RGB]]
     restore: Callable[[Row], None] | None
     parallel: bool
     problems: Mapping[str, str]
     notes: tuple[str, ...]
     details: str
+    loads: Callable[[Batch], Sequence[Batch]] | None = None
+    order: Callable[[Row], Callable[[], None] | None] | None = None
+    made: Callable[[Row], None] | None = None
+
+    def pixels(self, row: Row) -> RGB:
+        """Its output for a row, uint8 (H, W, 3), of any size. Raises InputError."""
+        return self.reader(row)()
 
 
 def unrestored(manifest: Manifest) -> Method:
     """The LQ as it is."""
-    return Method(LQ, "", _lq_source, manifest.lq, None, True, {}, (), "the unrestored input")
+    lq = manifest.reader().lq
+
+    def reader(row: Row) -> Callable[[], RGB]:
+        return partial(lq, row)
+
+    def source(row: Row) -> str:
+        return _lq_source(manifest, row)
+
+    return Method(LQ, "", source, reader, None, True, {}, (), "the unrestored input")
 
 
-def _lq_source(row: Row) -> str:
-    return str(row["lq_sha256"])
+def _lq_source(manifest: Manifest, row: Row) -> str:
+    """What decides the LQ pixels: with ``--on-mismatch warn`` also who decodes them here."""
+    sha256 = str(row["lq_sha256"])
+    if manifest.on_mismatch == "error" or row["lq_path"]:
+        return sha256
+    return f"{sha256} decoded by {manifest.decoder(row)}"
 
 
 def folder(label: str, manifest: Manifest, root: Path, matched: Matched) -> Method:
@@ -68,22 +98,28 @@ def folder(label: str, manifest: Manifest, root: Path, matched: Matched) -> Meth
         where = path.relative_to(root) if path.is_relative_to(root) else path
         return f"{root.resolve()}/{where} {status.st_size} {status.st_mtime_ns} {row['lq_sha256']}"
 
-    def pixels(row: Row) -> RGB:
-        path = matched.paths[row["row_id"]]
-        rgb, grey = outputs.read(path)
-        # A grey photo may come back grey, and so may one whose LQ lost its colours.
-        if (grey or outputs.is_grey(rgb)) and not outputs.is_grey(manifest.lq(row)):
-            raise InputError(f"{path.name} is grey, its HQ and LQ are in colour")
-        return rgb
+    lq = manifest.reader()
+
+    def reader(row: Row) -> Callable[[], RGB]:
+        return partial(_read_output, matched.paths[row["row_id"]].absolute(), lq, row)
 
     notes = tuple(matched.notes)
-    return Method(label, "", source, pixels, None, True, matched.problems, notes, str(root))
+    return Method(label, "", source, reader, None, True, matched.problems, notes, str(root))
+
+
+def _read_output(path: Path, manifest: Manifest, row: Row) -> RGB:
+    rgb, grey = outputs.read(path)
+    # A grey photo may come back grey, and so may one whose LQ lost its colours.
+    if (grey or outputs.is_grey(rgb)) and not outputs.is_grey(manifest.lq(row)):
+        raise InputError(f"{path.name} is grey, its HQ and LQ are in colour")
+    return rgb
 
 
 def cached(
     label: str,
     manifest: Manifest,
     restorer: Restorer,
+    same: Same,
     out: Path,
     known: Callable[[str], str],
     remember: Callable[[str, str], None],
@@ -94,6 +130,7 @@ def cached(
         label: name in tables, and of the folder (with the start of the checkpoint's hash).
         manifest: gives LQ pixels.
         restorer: runs once per row.
+        same: how another process gets the same one.
         out: the evaluation's folder.
         known: what a cached file, by its path below ``out``, was made from; "" when there is none.
         remember: records that.
@@ -106,27 +143,88 @@ def cached(
         return f"{top}/{row['codec']}/{level}/{row['set']}/{name}.png"
 
     def source(row: Row) -> str:
-        return f"{row['lq_sha256']} {info.checkpoint} {info.version}"
+        return f"{_lq_source(manifest, row)} {info.checkpoint} {info.version}"
+
+    reads, root = manifest.reader(), out.absolute()
+
+    def is_there(row: Row) -> bool:
+        return known(path(row)) == source(row) and _is_intact(out / path(row))
 
     def restore(row: Row) -> None:
-        kept = path(row)
-        if known(kept) == source(row) and _is_intact(out / kept):
-            return
-        rgb = restore_rgb(restorer, manifest.lq(row), seed_of(row["row_id"]))
-        store.write(out, kept, store.encode_png(rgb))
-        remember(kept, source(row))
+        if not is_there(row):
+            _make(restorer, reads, row, out, path(row))
+            made(row)
 
-    def pixels(row: Row) -> RGB:
-        file = out / path(row)
-        try:
-            return store.decode_png(file.read_bytes(), str(file))
-        except OSError as error:
-            raise InputError(f"cannot read {file} ({error.strerror})") from error
+    def order(row: Row) -> Callable[[], None] | None:
+        return None if is_there(row) else partial(_make, same, reads, row, root, path(row))
+
+    def made(row: Row) -> None:
+        remember(path(row), source(row))
+
+    def reader(row: Row) -> Callable[[], RGB]:
+        return partial(_read_made, root / path(row))
 
     details = f"{info.name}, {info.parameters} parameters, {info.version}".rstrip(", ")
     return Method(
-        label, info.checkpoint, source, pixels, restore, info.thread_safe, {}, (), details
+        label,
+        info.checkpoint,
+        source,
+        reader,
+        restore,
+        info.thread_safe,
+        {},
+        (),
+        details,
+        getattr(restorer, "loads", None),
+        order,
+        made,
     )
+
+
+@dataclass(frozen=True)
+class Same:
+    """How another process gets a restorer, and what that one has to be.
+
+    Attributes:
+        name, checkpoint, device: as for :func:`cirbench.models.restorer.get`.
+        info: what it has to say of itself.
+    """
+
+    name: str
+    checkpoint: Path | None
+    device: str | None
+    info: Info
+
+
+@lru_cache(maxsize=2)
+def _get(same: Same) -> tuple[Restorer, threading.Lock]:
+    """The restorer, and what those that are not thread-safe are used under."""
+    restorer = registry.get(same.name, same.checkpoint, same.device)
+    if restorer.info() != same.info:
+        raise CirbenchError(
+            f"the restorer {same.name!r} on the worker {socket.gethostname()} is another one than "
+            f"here ({restorer.info()}, not {same.info}); install the same on both"
+        )
+    return restorer, threading.Lock()
+
+
+def _make(one: Restorer | Same, manifest: Manifest, row: Row, out: Path, kept: str) -> None:
+    """Restore one row into ``out/kept``."""
+    lq, seed = manifest.lq(row), seed_of(row["row_id"])
+    if isinstance(one, Same):
+        restorer, lock = _get(one)
+        with nullcontext() if one.info.thread_safe else lock:
+            rgb = restore_rgb(restorer, lq, seed)
+    else:
+        rgb = restore_rgb(one, lq, seed)
+    store.write(out, kept, store.encode_png(rgb))
+
+
+def _read_made(file: Path) -> RGB:
+    try:
+        return store.decode_png(file.read_bytes(), str(file))
+    except OSError as error:
+        raise InputError(f"cannot read {file} ({error.strerror})") from error
 
 
 def _is_intact(file: Path) -> bool:

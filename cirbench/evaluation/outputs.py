@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .. import images
 from ..codecs.base import RGB
 from ..errors import InputError
+from ..limits import MAX_PIXELS
 from ..models.restorer import to_rgb8
 
 GREY_MODES = ("1", "L", "LA")
@@ -34,9 +35,14 @@ def read(path: Path) -> tuple[RGB, bool]:
 
 def _npy(path: Path) -> tuple[RGB, bool]:
     try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path.name} is damaged or no array of pixels ({error})") from error
+        # Mapped, not read: its header may promise more than there is, or than memory can hold.
+        with np.errstate(all="ignore"):
+            array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")  # type: ignore[no-untyped-call,unused-ignore]
+    except Exception as error:  # whatever numpy's reader, which evaluates text, throws at damage
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path.name} is damaged or no array of pixels ({why})") from error
+    if array.size > 3 * MAX_PIXELS:
+        raise InputError(f"{path.name} has shape {array.shape}, more than {MAX_PIXELS} pixels")
     if array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1):
         flat = array.reshape(*array.shape[:2], 1)
         array, grey = np.repeat(flat, 3, axis=2), True

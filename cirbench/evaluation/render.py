@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ..printable import clean, line
 from ..report.summary import aligned
 from .results import BEST, MISSING, SECOND, Cell, Column, Table
 
@@ -25,7 +26,8 @@ def text(table: Table) -> str:
     present = {cell.mark for row in table.rows for cell in row}
     legend = ", ".join(words for mark, words in _LEGEND.items() if mark in present)
     notes = [f"{legend} of the models compared"] if legend else []
-    return "\n".join([table.title, "", "\n\n".join(parts), *_footnotes([*notes, *table.notes])])
+    found = [table.title, "", "\n\n".join(parts), *_footnotes([*notes, *table.notes])]
+    return clean("\n".join(found))
 
 
 def _plain(table: Table) -> str:
@@ -92,7 +94,7 @@ def _line(cells: object) -> str:
 
 
 def _md(raw: str) -> str:
-    return re.sub(r"([|*_`<\\])", r"\\\1", raw)
+    return re.sub(r"([|*_`<>\[\]~$\\])", r"\\\1", line(raw))
 
 
 def _md_cell(cell: Cell) -> str:
@@ -154,11 +156,13 @@ _TEX = {
     MISSING: "---",
     "<": "$<$",
     ">": "$>$",
+    # Behind a line's end these would be options of it.
+    **{char: f"{{{char}}}" for char in "[]*"},
 }
 
 
 def _tex(raw: str) -> str:
-    return "".join(_TEX.get(char, char) for char in raw)
+    return "".join(_TEX.get(char, char) for char in line(raw))
 
 
 def _tex_cell(cell: Cell) -> str:

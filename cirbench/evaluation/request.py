@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import metrics
+from .. import metrics, suggest
+from ..backends import THREADS, Backend
 from ..errors import CirbenchError
 from ..manifest import Manifest
 from ..metrics import protocol as protocols
@@ -56,7 +57,9 @@ class Request:
         jobs: rows at a time; None for one per core.
         hq_roots: where HQ images are.
         report: write ``report.html``.
+        on_mismatch: ``error`` or ``warn`` when LQ pixels decoded here are not the recorded ones.
         command: what was typed, for the provenance.
+        backend: where rows are restored and scored.
     """
 
     data: Path
@@ -77,7 +80,9 @@ class Request:
     jobs: int | None = None
     hq_roots: Mapping[str, Path] = field(default_factory=dict)
     report: bool = True
+    on_mismatch: str = "error"
     command: str = ""
+    backend: Backend = THREADS
 
     def __post_init__(self) -> None:
         """Refuse values that are none of the above, in one sentence."""
@@ -150,9 +155,8 @@ def rows(request: Request, manifest: Manifest) -> tuple[Manifest, list[str]]:
             present = sorted(set(chosen.table[column].unique().to_pylist()))
             unknown = [value for value in values if value not in present]
             if unknown:
-                raise CirbenchError(
-                    f"no {column} {unknown[0]!r} among the rows; there is {', '.join(present)}"
-                )
+                near = suggest.hint(unknown[0], present)
+                raise CirbenchError(f"no {column} {unknown[0]!r} among the rows; {near}")
             chosen = chosen.filter(**{column: list(values)})
     if request.limit:
         chosen = _limited(chosen, request.limit)

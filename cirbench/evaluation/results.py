@@ -90,6 +90,7 @@ class Results:
         tables: the tables that were printed.
         outputs_without_score: those of ``problems`` that are about an output that is missing or
             cannot be scored; with any, ``cirbench eval`` ends with exit code 3.
+        router: ``router.png``, or b"" for models without a router.
     """
 
     manifest: Manifest
@@ -101,6 +102,7 @@ class Results:
     provenance: dict[str, str]
     tables: list[Table] = field(default_factory=list)
     outputs_without_score: list[str] = field(default_factory=list)
+    router: bytes = b""
 
     @property
     def missing(self) -> int:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from ..builder import store
 from ..codecs import RGB
 from ..manifest import Manifest
+from ..schema import ARROW_SCHEMA
 from ..tiles import Box
 from . import drawing
 
 FILE_NAME = "contact_sheet.png"
 _CROP, _SCALE = 96, 2
 _COLUMNS = 8
+_PENDING = 200_000  # rows to count before they are counted
 _SHAPE = drawing.Format(_CROP * _SCALE, _CROP * _SCALE, caption=13, title=18)
 
 
@@ -52,14 +58,33 @@ def _photos(manifest: Manifest, count: int) -> list[list[dict[str, Any]]]:
     A photo that was coded whole is shown whole, one that was only cut by its middle tile.
     """
     keys = ["hq_root", "hq_path", "split", "tile"]
-    groups = manifest.table.group_by(keys).aggregate([("row_id", "count")]).to_pylist()
-    photos: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for group in groups:
-        photos.setdefault((group["hq_root"], group["hq_path"]), []).append(group)
-    best = [_middle(tiles) for tiles in photos.values()]
-    best.sort(key=lambda g: (-g["row_id_count"], g["split"] != "test", g["hq_root"], g["hq_path"]))
-    shown = ({key: group[key] for key in keys} for group in best[:count])
+    groups = _counted(manifest, keys).sort_by([(key, "ascending") for key in keys])
+    listed = (group for batch in groups.to_batches(4096) for group in batch.to_pylist())
+    photos = groupby(listed, key=itemgetter("hq_root", "hq_path"))
+    best = heapq.nsmallest(
+        count,
+        (_middle([*tiles]) for _, tiles in photos),
+        key=lambda g: (-g["rows"], g["split"] != "test", g["hq_root"], g["hq_path"]),
+    )
+    shown = ({key: group[key] for key in keys} for group in best)
     return [list(manifest.filter(**group)) for group in shown]
+
+
+def _counted(manifest: Manifest, keys: list[str]) -> pa.Table:
+    """Every combination of values in ``keys``, and in ``rows`` how many rows have it."""
+    counted = pa.schema([*(ARROW_SCHEMA.field(key) for key in keys), ("rows", pa.int64())])
+    found = counted.empty_table()
+    fresh: list[pa.Table] = []
+    for table in manifest.tables(keys):
+        fresh.append(table.append_column("rows", pa.array(np.ones(len(table), np.int64))))
+        if sum(map(len, fresh)) > max(len(found), _PENDING):
+            found, fresh = _merged([found, *fresh], keys), []
+    return _merged([found, *fresh], keys)
+
+
+def _merged(tables: list[pa.Table], keys: list[str]) -> pa.Table:
+    grouped = pa.concat_tables(tables).group_by(keys).aggregate([("rows", "sum")])
+    return grouped.select([*keys, "rows_sum"]).rename_columns([*keys, "rows"])
 
 
 def _middle(groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -67,8 +92,8 @@ def _middle(groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
     whole = [group for group in groups if group["tile"] is None]
     if whole:
         return whole[0]
-    most = max(group["row_id_count"] for group in groups)
-    fullest = [group for group in groups if group["row_id_count"] == most]
+    most = max(group["rows"] for group in groups)
+    fullest = [group for group in groups if group["rows"] == most]
     fullest.sort(key=lambda group: Box.parse(group["tile"]))
     return fullest[len(fullest) // 2]
 

@@ -14,6 +14,7 @@ from . import (
     html_curves,
     html_origin,
     html_palette,
+    html_router,
     html_spread,
     html_summary,
     html_tasks,
@@ -62,6 +63,8 @@ def page(results: Results, picture_budget: int = PICTURE_BUDGET) -> str:
         ("pictures", "Pictures", _pictures(data, picture_budget)),
         ("provenance", "Provenance", html_origin.section(data)),
     ]
+    if results.router:
+        parts.insert(-1, ("router", "Router", html_router.section(results.router)))
     style = html_palette.css() + _file("style.css")
     script = _file("script.js")
     sources = f"img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from .. import codecs
 from ..manifest import Manifest
 from .html_data import Data
 from .html_text import Html, join, table, tag
@@ -92,7 +92,7 @@ def _settings(manifest: Manifest) -> Html:
     names = ("task", "variant", "settings")
     rows = []
     for row in _distinct(manifest, names):
-        settings = json.loads(row["settings"] or "{}")
+        settings = codecs.read_settings(row["settings"])
         words = ", ".join(f"{key} {value}" for key, value in settings.items())
         rows.append([_shown(row["task"]), _shown(row["variant"]), words])
     content = table(names, rows, caption="Settings of every task", left=3, kind="texts")

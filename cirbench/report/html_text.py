@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from ..printable import clean
+
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -16,15 +18,6 @@ class Html(str):
 
 
 Attribute = str | float | bool | None
-
-
-def clean(text: str) -> str:
-    r"""``text`` with what cannot be seen spelt out: a photo's name may hold anything.
-
-    Line breaks and tabs stay; other control characters and the ones that turn the direction of
-    writing become ``\x..`` or ``\u....``.
-    """
-    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 def text(value: str) -> Html:

@@ -164,7 +164,7 @@ def _stage(names: Sequence[str], width: int, height: int, what: str) -> Html:
 
 
 def _choice(side: str, names: Sequence[str], chosen: str, label: str) -> Html:
-    options = (tag("option", name, selected=name == chosen) for name in names)
+    options = (tag("option", name, value=name, selected=name == chosen) for name in names)
     return tag("select", *options, class_=side, aria_label=label)
 
 

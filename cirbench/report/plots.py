@@ -46,6 +46,7 @@ _STYLE: dict[Any, Any] = {
     "lines.markersize": 5.5,
     "savefig.dpi": 300,
     "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,  # also one with dollars in it
     "svg.hashsalt": "cirbench",  # equal data, equal files
     "xtick.color": "#333333",
     "ytick.color": "#333333",
@@ -108,7 +109,7 @@ def files(
 
     Args:
         means: what ``summary.rows`` gives.
-        table: the data set's usable rows with their seconds, as ``summary.timed`` gives them.
+        table: the data set's usable rows with their seconds, as ``timed.table`` gives them.
         file_format: ``"png"`` or ``"svg"``.
     """
     found = series(means)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .. import codecs
+from .. import codecs, timed
 from ..builder import store
 from ..errors import CirbenchError, InputError, UnavailableError
 from . import drawing, summary
 
 FOLDER = "stats"
 FORMATS = ("png", "svg")
+Sums = Counter[str]  # their values are numbers of any kind
+_KEYS = ("codec", "level", "variant", "kind")
+_SECONDS = ("encode_seconds", "decode_seconds")
 _HEADER = (
     "codec",
     "images",
@@ -40,41 +44,73 @@ def totals(folder: Path) -> list[dict[str, Any]]:
 
     Raises CirbenchError when the data set has no usable row, InputError when a PNG is missing.
     """
-    table = _usable(folder)
-    found = []
-    for name in codecs.names():
-        rows = table.filter(pc.equal(table["codec"], name))
-        if len(rows):
-            found.append({"codec": name} | _totals(folder, rows))
+    parts: dict[str, Sums] = defaultdict(Counter)
+    images: dict[str, int] = defaultdict(int)  # of every image, one bit for each codec's number
+    for table in timed.tables(folder, _COLUMNS):
+        for number, name in enumerate(codecs.names()):
+            rows = table.filter(pc.equal(table["codec"], name))
+            if len(rows):
+                parts[name].update(_sums(folder, rows))
+                for image in _images(rows):
+                    images[image] |= 1 << number
+    if not parts:
+        raise _no_rows(folder)
+    counts = {
+        name: sum(seen >> number & 1 for seen in images.values())
+        for number, name in enumerate(codecs.names())
+        if name in parts
+    }
+    found = [{"codec": name} | _entry(parts[name], count) for name, count in counts.items()]
     if len(found) > 1:
-        found.append({"codec": "all"} | _totals(folder, table))
+        whole: Sums = Counter()
+        for part in parts.values():
+            whole.update(part)
+        found.append({"codec": "all"} | _entry(whole, len(images)))
     return found
 
 
-def _usable(folder: Path) -> pa.Table:
-    table = summary.timed(folder)
-    if not len(table):
-        raise CirbenchError(f"{folder} has no usable rows, so there is nothing to count or plot")
-    return table
+_COLUMNS = (
+    *("set", "hq_root", "hq_path", "tile", "codec", "lq_path", "bitstream_bytes"),
+    *("width", "height"),
+)
 
 
-def _totals(folder: Path, rows: pa.Table) -> dict[str, Any]:
+def _images(rows: pa.Table) -> list[str]:
+    keys = (pc.fill_null(rows[name], "") for name in ("set", "hq_root", "hq_path", "tile"))
+    named: list[str] = pc.binary_join_element_wise(*keys, "\0").to_pylist()
+    return named
+
+
+def _no_rows(folder: Path) -> CirbenchError:
+    return CirbenchError(f"{folder} has no usable rows, so there is nothing to count or plot")
+
+
+def _sums(folder: Path, rows: pa.Table) -> dict[str, Any]:
+    """What is added up of some rows."""
     stored = rows.filter(pc.is_valid(rows["lq_path"]))
-    png = _sizes(folder, stored["lq_path"].to_pylist())
-    images = rows.group_by(["set", "hq_root", "hq_path", "tile"]).aggregate([])
-    entry = {
-        "images": len(images),
+    sums = {
         "rows": len(rows),
         "bytes": pc.sum(rows["bitstream_bytes"]).as_py(),
-        "png_ratio": png / pc.sum(stored["bitstream_bytes"]).as_py() if len(stored) else None,
+        "stored": len(stored),
+        "png": _sizes(folder, stored["lq_path"].to_pylist()),
+        "coded": pc.sum(stored["bitstream_bytes"]).as_py() or 0,
     }
-    for name in ("encode_seconds", "decode_seconds"):
-        timed = rows.filter(pc.is_valid(rows[name]))
-        seconds = pc.sum(timed[name]).as_py()  # None when nothing was timed
-        entry[name] = seconds
-        entry[f"{name}_per_megapixel"] = (
-            None if seconds is None else seconds / pc.sum(megapixels(timed)).as_py()
-        )
+    for name in _SECONDS:
+        known = rows.filter(pc.is_valid(rows[name]))
+        sums[f"{name} rows"] = len(known)
+        sums[name] = pc.sum(known[name]).as_py() or 0
+        sums[f"{name} megapixels"] = pc.sum(megapixels(known)).as_py() or 0
+    return sums
+
+
+def _entry(sums: Mapping[str, Any], images: int) -> dict[str, Any]:
+    """What :func:`totals` says of them."""
+    png = sums["png"] / sums["coded"] if sums["stored"] else None
+    entry = {"images": images, "rows": sums["rows"], "bytes": sums["bytes"], "png_ratio": png}
+    for name in _SECONDS:
+        known = sums[f"{name} rows"]
+        entry[name] = sums[name] if known else None
+        entry[f"{name}_per_megapixel"] = sums[name] / sums[f"{name} megapixels"] if known else None
     return entry
 
 
@@ -126,7 +162,9 @@ def write(folder: Path, out: Path | None = None, file_format: str = "png") -> li
     Raises UnavailableError when matplotlib is not installed, CirbenchError when there is nothing
     to plot or ``out`` cannot be written.
     """
-    table = _usable(folder)
+    table = timed.table(folder, (*_KEYS, "bpp", "width", "height"))
+    if not len(table):
+        raise _no_rows(folder)
     try:
         from . import plots
     except ModuleNotFoundError as error:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from .. import codecs
-from ..manifest import TIMINGS_NAME, Manifest
-from ..schema import TIMINGS_SCHEMA
+from .. import codecs, timed
+from ..manifest import Manifest
 
 _HEADER = ("codec", "level", "kind", "images", "bpp", "PSNR", "PSNR-Y", "encode s", "decode s")
 _MEANS = {
@@ -35,35 +35,43 @@ def rows(folder: Path, sets: Collection[str] = ()) -> list[dict[str, object]]:
         ``psnr_y`` (dB, images whose LQ equals the HQ left out), ``encode_seconds``,
         ``decode_seconds``; in the codecs' order, by level.
     """
-    table = timed(folder, sets)
-    for name in ("psnr_rgb", "psnr_y"):  # LQ equal to HQ is no number to average
-        finite = pc.if_else(pc.is_finite(table[name]), table[name], None)
-        table = table.set_column(table.schema.get_field_index(name), name, finite)
-    keys = ["codec", "level", "level_value", "variant", "kind"]
-    grouped = table.group_by(keys).aggregate([("row_id", "count"), *((n, "mean") for n in _MEANS)])
-    found = [
-        {key: row[key] for key in keys}
-        | {"images": row["row_id_count"]}
-        | {name: row[f"{name}_mean"] for name in _MEANS}
-        for row in grouped.to_pylist()
-    ]
+    keys = ("codec", "level", "level_value", "variant", "kind")
+    totals: dict[tuple[Any, ...], _Total] = {}
+    for table in timed.tables(folder, (*keys, "bpp", "psnr_rgb", "psnr_y"), sets):
+        for row in _sums(table, keys):
+            total = totals.setdefault(tuple(row[key] for key in keys), _Total())
+            total.add(row)
+    found = [dict(zip(keys, key, strict=True)) | total.means() for key, total in totals.items()]
     return sorted(found, key=_place)
 
 
-_WIDE = ["settings", "encoder_args", "encoder_version", "decoder_version", "note", "error"]
+def _sums(table: pa.Table, keys: Sequence[str]) -> list[dict[str, Any]]:
+    for name in ("psnr_rgb", "psnr_y"):  # LQ equal to HQ is no number to average
+        finite = pc.if_else(pc.is_finite(table[name]), table[name], None)
+        table = table.set_column(table.schema.get_field_index(name), name, finite)
+    wanted = [("row_id", "count"), *((n, how) for n in _MEANS for how in ("sum", "count"))]
+    sums = table.group_by(list(keys), use_threads=False).aggregate(wanted)  # always the same order
+    found: list[dict[str, Any]] = sums.to_pylist()
+    return found
 
 
-def timed(folder: Path, sets: Collection[str] = ()) -> pa.Table:
-    """The usable rows without their texts about encoders, and with ``encode_seconds`` and
-    ``decode_seconds`` (null where not measured).
-    """
-    manifest = Manifest.open(folder).usable
-    if sets:
-        manifest = manifest.filter(set=sorted(sets))
-    manifest.table = manifest.table.drop_columns(_WIDE)  # a join copies every column
-    path = folder / TIMINGS_NAME
-    timings = pq.read_table(path) if path.is_file() else TIMINGS_SCHEMA.empty_table()
-    return manifest.table.join(timings, "row_id", join_type="left outer")
+class _Total:
+    """Sums over the rows of one codec and level, and over how many of them."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.sums, self.counts = dict.fromkeys(_MEANS, 0.0), dict.fromkeys(_MEANS, 0)
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows += row["row_id_count"]
+        for name in _MEANS:
+            self.sums[name] += row[f"{name}_sum"] or 0.0
+            self.counts[name] += row[f"{name}_count"]
+
+    def means(self) -> dict[str, Any]:
+        """The number of images, and the means; None over no row."""
+        counts = self.counts.items()
+        return {"images": self.rows} | {n: self.sums[n] / k if k else None for n, k in counts}
 
 
 def _place(row: dict[str, object]) -> tuple[object, ...]:
@@ -103,10 +111,10 @@ def failures(folder: Path, sets: Collection[str] = (), most: int = 20) -> Iterat
     manifest = Manifest.open(folder).filter(status="error")
     if sets:
         manifest = manifest.filter(set=sorted(sets))
-    columns = manifest.table.select(["hq_path", "tile", "task", "error"]).to_pylist()
-    for row in columns[:most]:
+    columns = ("hq_path", "tile", "task", "error")
+    for row in islice((r for t in manifest.tables(columns) for r in t.to_pylist()), most):
         parts = filter(None, (row["hq_path"], row["tile"] and f"@{row['tile']}", row["task"]))
         line = f"failed: {' '.join(parts)}: {row['error']}"
         yield "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)  # names are anything
-    if len(columns) > most:
-        yield f"... and {len(columns) - most} more; see the manifest's error column"
+    if len(manifest) > most:
+        yield f"... and {len(manifest) - most} more; see the manifest's error column"

@@ -1,0 +1,78 @@
+"""What ``--dry-run`` says: measured on pieces of the photos, and nothing is left behind."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from cirbench import estimate, recipe, trial
+from cirbench.builder.build import Request
+from cirbench.cli import main
+from cirbench.sources import Source
+from cirbench.trial import Price, _price, _Timing
+
+
+def timing(megapixels: float, once: float = 0.0) -> _Timing:
+    return _Timing(megapixels, once + 0.2 + 3 * megapixels, 1e6 * megapixels)
+
+
+def test_a_row_and_a_megapixel_and_the_first_row_are_told_apart() -> None:
+    small, large = timing(0.004), timing(0.1)
+    price = _price([[timing(0.004, once=5), small, large], [small, large]])
+    assert price is not None
+    found = (price.once, price.row, price.megapixel, price.bytes_per_megapixel)
+    assert found == pytest.approx((5, 0.2, 3, 1e6))
+
+
+def test_photos_of_one_small_size_have_a_price_per_row_only() -> None:
+    assert _price([[timing(0.004)] * 3]) == Price(0, timing(0.004).seconds, 0, pytest.approx(1e6))
+    assert _price([]) is None
+
+
+def request(photos, tmp_path, tile=None) -> Request:
+    paper = recipe.load("paper")
+    tasks = recipe.select(paper, ["jpeg", "avc"], {"qf": ["5"], "qp": ["37"]})
+    return Request(
+        [Source("photos", photos, "")], tasks, paper, tmp_path / "out", jobs=1, tile=tile
+    )
+
+
+def test_many_small_tiles_cost_more_than_their_pixels(photos, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(trial, "_coded", lambda photo, task, box, target: _Timing(
+        box.width * box.height / 1e6, 0.1 + box.width * box.height / 1e6, 10
+    ))  # fmt: skip
+    tiles, whole = (estimate.of(request(photos, tmp_path, tile), True) for tile in (16, None))
+    assert tiles.tried == whole.tried == 3
+    rows = len(tiles.tasks) * tiles.images
+    assert sum(tiles.by_codec.values()) == pytest.approx(rows * (0.1 + 16 * 16 / 1e6), rel=0.01)
+    assert sum(tiles.by_codec.values()) > 5 * sum(whole.by_codec.values())
+
+
+def test_what_cannot_be_tried_goes_by_the_table(photos, tmp_path) -> None:
+    for file in photos.iterdir():
+        file.write_bytes(file.read_bytes()[:60])  # the header is whole: a size, and no pixels
+    asked = request(photos, tmp_path)
+    measured, table = estimate.of(asked, True), estimate.of(asked)
+    assert measured.tried == 0 and measured == table
+
+
+def test_a_dry_run_measures_and_leaves_nothing(photos, tmp_path) -> None:
+    out = tmp_path / "out"
+    line = [
+        "build",
+        photos,
+        "--codec",
+        "jpeg,avc",
+        "--qp",
+        37,
+        "--qf",
+        5,
+        "--out",
+        out,
+        "--dry-run",
+    ]
+    done = CliRunner().invoke(main, [*map(str, line)])
+    assert done.exit_code == 0, done.output
+    assert "= 6 rows" in done.output and "measured here on pieces of 3 photos" in done.output
+    assert "core-hours, $0.00 at $0.04 per core-hour" in done.output
+    assert not out.exists()
