@@ -14,6 +14,10 @@ class InputError(CirbenchError):
     """A source image that cannot be used; becomes one error row, the rest goes on."""
 
 
+class MismatchError(InputError):
+    """A bitstream decodes to other pixels here than where it was made."""
+
+
 class CodecError(CirbenchError):
     """An encoder or decoder failed on one image, or its bitstream is not what was asked for."""
 

@@ -50,9 +50,9 @@ def materialize(folder: str | Path, mode: str, *, jobs: int | None = None) -> tu
             with threadpool_limits(1):
                 calls = (joblib.delayed(_prepare)(data, row, mode) for row in todo)
                 bar = tqdm(parallel(calls), total=len(todo), desc="materialize", disable=None)
-                for row in bar:
+                for row, size in bar:
                     path = _wanted(row, mode)
-                    journal.update(row["row_id"], lq_path=path)
+                    journal.update(row["row_id"], lq_path=path, lq_bytes=size)
                     if path is None:
                         journal.commit()  # first forget the file, then remove it
                         store.inside(folder, row["lq_path"]).unlink(missing_ok=True)
@@ -73,10 +73,17 @@ def _wanted(row: Mapping[str, Any], mode: str) -> str | None:
     return store.lq_path(row["codec"], row["level"], row["variant"], set_folder, name)
 
 
-def _prepare(data: Manifest, row: Mapping[str, Any], mode: str) -> Mapping[str, Any]:
-    """Write the row's PNG; before one is removed, prove that it can be made again."""
+def _prepare(
+    data: Manifest, row: Mapping[str, Any], mode: str
+) -> tuple[Mapping[str, Any], int | None]:
+    """Write the row's PNG; before one is removed, prove that it can be made again.
+
+    Returns the row and the PNG's size in bytes.
+    """
     pixels = data.lq(row, stored=False)
     path = _wanted(row, mode)
-    if path is not None:
-        store.write(data.folder, path, store.encode_png(pixels))
-    return row
+    if path is None:
+        return row, None
+    png = store.encode_png(pixels)
+    store.write(data.folder, path, png)
+    return row, len(png)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Raised with every column that is added; cirbench.migrate fills in what older ones lack."""
 
 
 @dataclass(frozen=True)

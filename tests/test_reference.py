@@ -226,7 +226,7 @@ def test_a_bitstream_of_another_size_or_depth_is_a_codec_error() -> None:
     eight = settings("hm")
     same = hevc.decode(bitstream, (32, 48), hevc.settings(encoder="x265"))
     assert np.array_equal(reference.decode(bitstream, (32, 48), eight), same)
-    with pytest.raises(CodecError, match="48x32 pixels of 8 bits, not 48x34 of 8"):
+    with pytest.raises(CodecError, match="is 48x32 yuvj420p, not 48x34 of chroma 420"):
         reference.decode(bitstream, (33, 48), eight)
     with pytest.raises(CodecError, match="of 8 bits, not 48x32 of 10"):
         reference.decode(bitstream, (32, 48), settings("hm", bit_depth=10))

@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
 
+from .. import suggest
 from ..errors import CirbenchError, CodecError
 from ..resources import data_dir
 from .base import RGB, CodecModule, Encoded, Probe, Settings
@@ -101,6 +103,21 @@ class Codec:
             settings[key] = value
         return settings
 
+    def parse_settings(self, text: str) -> dict[str, Any]:
+        """Settings from their JSON in a manifest.
+
+        Raises CirbenchError unless they are complete settings of this codec.
+        """
+        settings = read_settings(text)
+        try:
+            whole = self.settings(**settings)
+        except CirbenchError as error:
+            shown = repr(text[:200])
+            raise CirbenchError(f"{shown} are no settings of {self.name}: {error}") from error
+        if settings != whole:
+            raise CirbenchError(f"{text[:200]!r} are not all settings of {self.name}")
+        return settings
+
     def module(self, settings: Settings) -> CodecModule:
         """The module that implements the encoder named in ``settings``."""
         name = self.encoders[settings["encoder"]]["module"]
@@ -111,8 +128,15 @@ class Codec:
         return self.module(settings).encode(rgb, level, settings)
 
     def decode(self, bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
-        """Pixels (uint8, (H, W, 3)) of a bitstream of ``size`` (H, W). Raises CodecError."""
-        return self.module(settings).decode(bitstream, size, settings)
+        """Pixels (uint8, (H, W, 3)) of a bitstream of ``size`` (H, W).
+
+        Raises CodecError for one that cannot be decoded or holds a picture of another size.
+        """
+        rgb = self.module(settings).decode(bitstream, size, settings)
+        if rgb.shape != (*size, 3):
+            shape = "x".join(map(str, rgb.shape))
+            raise CodecError(f"{self.name} decoded to {shape} samples, not {size[0]}x{size[1]}x3")
+        return rgb
 
     def check_level(self, bitstream: bytes, level: int | str, settings: Settings) -> None:
         """Raise CodecError when the bitstream was not coded at ``level``: proof, not trust."""
@@ -126,6 +150,17 @@ class Codec:
         """Is the encoder on this machine, and which version exactly?"""
         settings = settings or self.settings()
         return self.module(settings).probe(settings)
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """Settings of any codec from their JSON in a manifest. Raises CirbenchError for other text."""
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise CirbenchError(f"{text[:200]!r} are no settings of a codec")
+    return found
 
 
 def _load(path: Any) -> Codec:
@@ -163,9 +198,5 @@ def get(name: str) -> Codec:
     """The codec called ``name``. Raises CirbenchError, suggesting the nearest name."""
     registry = _registry()
     if name not in registry:
-        import difflib
-
-        close = difflib.get_close_matches(name, registry, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(registry)}"
-        raise CirbenchError(f"there is no codec {name!r}; {hint}")
+        raise CirbenchError(f"there is no codec {name!r}; {suggest.hint(name, registry, 1)}")
     return registry[name]

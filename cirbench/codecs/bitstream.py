@@ -8,7 +8,9 @@ this process; JPEG and WebP need a few lines of their own.
 from __future__ import annotations
 
 import re
+import struct
 import threading
+from collections.abc import Callable
 from functools import cache
 
 import av
@@ -18,6 +20,8 @@ import av.logging
 import numpy as np
 
 from ..errors import CodecError
+from ..headers import Header
+from ..tiff import Refused
 
 FFMPEG_NAMES = {"avc": "h264", "hevc": "hevc", "vvc": "vvc"}
 """FFmpeg's name of each video codec: decoder, elementary stream format and parser."""
@@ -30,6 +34,25 @@ _QP_FIELDS = frozenset(
     )
 )
 _TRACE_LOCK = threading.Lock()
+
+
+def needs_size(
+    decoder: str, read: Callable[[bytes], Header], bitstream: bytes, size: tuple[int, int]
+) -> None:
+    """Compare what the header of an image file says with ``size`` (H, W), before it is decoded.
+
+    Raises CodecError for another size, or a header that ``read`` (of :mod:`cirbench.headers`)
+    refuses.
+    """
+    try:
+        header = read(bitstream)
+    except (Refused, struct.error, IndexError) as error:
+        why = str(error) if isinstance(error, Refused) else "has an incomplete header"
+        raise CodecError(f"{decoder} cannot decode this bitstream: it {why}") from error
+    if (header.height, header.width) != size:
+        raise CodecError(
+            f"this bitstream is of {header.width}x{header.height} pixels, not {size[1]}x{size[0]}"
+        )
 
 
 def slice_qp(codec: str, bitstream: bytes) -> int:
@@ -46,7 +69,8 @@ def slice_qp(codec: str, bitstream: bytes) -> int:
         else:
             deltas.append(base + value)
     if len(set(deltas)) != 1:
-        raise CodecError(f"this {codec} bitstream has no single slice QP (found {deltas})")
+        found = sorted(set(deltas))[:8]
+        raise CodecError(f"this {codec} bitstream has no single slice QP (found {found})")
     return deltas[0]
 
 

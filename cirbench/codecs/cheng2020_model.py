@@ -64,11 +64,12 @@ class Network:
         """y_hat of the strings of an image of ``size`` = (H, W), multiples of STRIDE."""
         height, width = size[0] // STRIDE, size[1] // STRIDE
         symbols = self.context.channels * height * width
-        y_string, z_string = strings[0], _padded(strings[1], symbols)
+        y_string = learned.readable(strings[0], 16 * symbols)
+        z_string = learned.readable(strings[1], symbols)
         z_hat = self.model.entropy_bottleneck.decompress([z_string], (height, width))
         params = self.model.h_s(z_hat)
         with learned.counted(1):
-            return autoregressive.decode(self.context, _padded(y_string, 16 * symbols), params)
+            return autoregressive.decode(self.context, y_string, params)
 
     def image(self, y_hat: Tensor) -> Tensor:
         """The decoded picture: float32 (1, 3, H, W) in [0, 1], on the CPU."""
@@ -187,8 +188,3 @@ def _sound(coder: Any) -> bool:
         return False
     rows = [row[:length] for row, length in zip(tables, lengths.tolist(), strict=True)]
     return all(row[0] == 0 and row[-1] == 1 << 16 and bool((row.diff() > 0).all()) for row in rows)
-
-
-def _padded(string: bytes, symbols: int) -> bytes:
-    """``string`` with zeros after it: the rANS decoder reads on past the end of a wrong one."""
-    return string + bytes(16 * len(string) + 8 * symbols)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,8 +83,10 @@ def decode(bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
             f" {found.label} (sha256 {found.sha256[:8]}); use the weights its manifest row names"
         )
     codec = _codec(found.path, found.sha256, settings["device"])
-    reader = hific_entropy.Reader(stream)
-    z_symbols = reader.take(hific_entropy.hyper_indexes(codec.hyper_shape(size)), codec.hyper)
+    hyper = hific_entropy.hyper_indexes(codec.hyper_shape(size))
+    latents = codec.model.config.latent * prod(side // STRIDE for side in _padded(size))
+    reader = hific_entropy.Reader(learned.readable(stream, len(hyper) + latents))
+    z_symbols = reader.take(hyper, codec.hyper)
     with learned.steady(settings["threads"]):
         means, scales = codec.statistics(z_symbols, size)
         y_symbols = reader.take(hific_entropy.latent_indexes(scales), codec.latent)

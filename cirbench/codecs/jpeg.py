@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import imagecodecs
 
+from .. import headers
 from ..errors import CodecError
 from .base import RGB, Encoded, Probe, Settings
-from .bitstream import jpeg_quality
+from .bitstream import jpeg_quality, needs_size
 
 
 def encode(rgb: RGB, level: int | str, settings: Settings) -> Encoded:
@@ -21,6 +22,7 @@ def encode(rgb: RGB, level: int | str, settings: Settings) -> Encoded:
 
 def decode(bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
     """Pixels of a JPEG file, with libjpeg's default IDCT and chroma up-sampling."""
+    needs_size("libjpeg", headers.jpeg, bitstream, size)
     try:
         rgb: RGB = imagecodecs.jpeg8_decode(bitstream)
     except (imagecodecs.Jpeg8Error, ValueError) as error:

@@ -16,13 +16,13 @@ import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
 
 from ..color import Plane, Planes, check, pad, planes_to_rgb, rgb_to_planes
 from ..errors import CodecError, UnavailableError
+from . import processes
 from .base import RGB, Encoded, Probe, Settings
 from .bitstream import slice_qp
 from .reference_tools import SOFTWARE, locate
@@ -64,11 +64,12 @@ def encode(rgb: RGB, level: int | str, settings: Settings) -> Encoded:
     tell = _jm_arguments if name == "jm" else _hm_arguments
     files, arguments = tell(int(level), (height, width), settings)
     flag = "-d" if name == "jm" else "-c"
-    with TemporaryDirectory(prefix="cirbench-") as folder:
-        work = Path(folder)
+    seconds = processes.encoder_limit(SOFTWARE[name].codec, settings, width * height)
+    with processes.scratch() as work:
         (work / "in.yuv").write_bytes(b"".join(_samples(plane) for plane in planes))
         command = [str(installed.encoder), flag, str(config), *files, *arguments]
-        bitstream, raw = _run(command, work, SOFTWARE[name].title, ("out.bin", "rec.yuv"))
+        outputs = ("out.bin", "rec.yuv")
+        bitstream, raw = _run(command, work, SOFTWARE[name].title, outputs, seconds)
     reconstruction = _to_rgb(_split(raw, (height, width), settings), rgb.shape[:2], settings)
     return Encoded(bitstream, " ".join([flag, config.name, *arguments]), reconstruction)
 
@@ -88,7 +89,7 @@ def decode(bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
     if _needs_own_decoder(settings):
         planes, depth = _decode_with_vtm(bitstream, expected, settings), 8
     else:
-        planes, depth = decode_planes(software.codec, bitstream)
+        planes, depth = decode_planes(software.codec, bitstream, expected, settings["chroma"])
     found = planes[0].shape
     if found != expected or depth != _coded_depth(settings):
         raise CodecError(
@@ -187,12 +188,13 @@ def _step(settings: Settings) -> int:
 
 
 def _run(
-    command: list[str], folder: Path, title: str, outputs: tuple[str, ...]
+    command: list[str], folder: Path, title: str, outputs: tuple[str, ...], seconds: float
 ) -> tuple[bytes, ...]:
-    """Run in ``folder``; contents of the files it has to write. Raises CodecError."""
-    done = subprocess.run(
-        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
+    """Run in ``folder``; contents of the files it has to write.
+
+    Raises CodecError when it fails, EndedError when it hangs for ``seconds``.
+    """
+    done = processes.run(command, title, seconds, cwd=folder)
     if done.returncode:
         raise CodecError(f"{title} failed: {_reason(done)}")
     files = [folder / name for name in outputs]
@@ -218,11 +220,11 @@ def _needs_own_decoder(settings: Settings) -> bool:
 
 def _decode_with_vtm(bitstream: bytes, size: tuple[int, int], settings: Settings) -> Planes:
     decoder = locate(settings["encoder"]).own_decoder()
-    with TemporaryDirectory(prefix="cirbench-") as folder:
-        work = Path(folder)
+    seconds = processes.encoder_limit("vvc", settings, size[0] * size[1])
+    with processes.scratch() as work:
         (work / "in.bin").write_bytes(bitstream)
         command = [str(decoder), "-b", "in.bin", "-o", "out.yuv", "-d", "8"]
-        (raw,) = _run(command, work, "VTM's decoder", ("out.yuv",))
+        (raw,) = _run(command, work, "VTM's decoder", ("out.yuv",), seconds)
     return _split(raw, size, settings)
 
 

@@ -7,13 +7,11 @@ below make the slice QP equal the level; see docs/codecs.md for what the obvious
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
-import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -27,6 +25,7 @@ from numpy.typing import NDArray
 
 from .. import color
 from ..errors import CodecError, UnavailableError
+from . import processes
 from .base import RGB, Encoded, Probe, Settings
 from .bitstream import FFMPEG_NAMES, slice_qp
 
@@ -34,6 +33,7 @@ MIN_SIDE = 16
 """x265 and VVenC refuse 8x8 and take 16x16 (found by trying); smaller images are padded."""
 
 
+_BLOCK = 128  # the largest coding block of AVC, HEVC and VVC
 _OUTPUT = "pipe:{out}"
 _STRIP_SEI = "filter_units=remove_types=6"
 
@@ -94,7 +94,10 @@ def encode(rgb: RGB, level: int | str, settings: Settings) -> Encoded:
     )
     height, width = planes[0].shape
     command, args = _command(settings, level, (width, height), "error")
-    bitstream, printed, status = _run(command, _raw(planes))
+    seconds = processes.encoder_limit(
+        _ENCODERS[settings["encoder"]].codec, settings, width * height
+    )
+    bitstream, printed, status = _run(command, _raw(planes), seconds)
     if status or not bitstream:
         lines = printed.strip().splitlines() or [f"it ended with status {status}"]
         if status < 0:
@@ -103,52 +106,32 @@ def encode(rgb: RGB, level: int | str, settings: Settings) -> Encoded:
     return Encoded(bitstream, args)
 
 
-def _run(command: Sequence[str], raw: bytes) -> tuple[bytes, str, int]:
+def _run(
+    command: Sequence[str], raw: bytes, seconds: float = processes.LEAST_SECONDS
+) -> tuple[bytes, str, int]:
     """(bitstream, what was printed, exit status) of an ffmpeg command that writes to ``{out}``.
 
     The bitstream has a pipe of its own: libvvenc prints warnings to standard output, where they
-    would end up inside the last NAL unit.
+    would end up inside the last NAL unit. Raises EndedError after ``seconds``.
     """
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as bitstream, tempfile.TemporaryFile() as log:
         try:
-            process = subprocess.Popen(
+            process = processes.start(
                 [part.format(out=writer) if part == _OUTPUT else part for part in command],
-                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 pass_fds=(writer,),
             )
-        except OSError as error:
-            raise UnavailableError(f"{command[0]} cannot be run ({error.strerror})") from error
         finally:
             os.close(writer)
-        with process, _alive(process):
+        with processes.watched(process, "ffmpeg", seconds):
             assert process.stdin is not None
             with suppress(BrokenPipeError), process.stdin as pipe:  # it died: its log says why
                 pipe.write(raw)
             data = bitstream.read()
         log.seek(0)
         return data, log.read().decode(errors="replace"), process.returncode
-
-
-_RUNNING: set[subprocess.Popen[bytes]] = set()
-
-
-@contextmanager
-def _alive(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Keep track of ``process``: if Python ends meanwhile, so does it."""
-    _RUNNING.add(process)
-    try:
-        yield
-    finally:
-        _RUNNING.discard(process)
-
-
-@atexit.register
-def _end_encoders() -> None:
-    for process in list(_RUNNING):
-        process.kill()
 
 
 def _raw(planes: color.Planes) -> bytes:
@@ -191,34 +174,54 @@ def _ffmpeg() -> str:
 def decode(bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
     """Pixels of an elementary stream, padding cropped away. Raises CodecError."""
     codec = _ENCODERS[settings["encoder"]].codec
-    planes, depth = decode_planes(codec, bitstream)
+    coded = max(MIN_SIDE, size[0] + size[0] % 2), max(MIN_SIDE, size[1] + size[1] % 2)
+    planes, depth = decode_planes(codec, bitstream, coded, settings["chroma"])
     if depth != settings["bit_depth"]:
         raise CodecError(f"this {codec} bitstream has {depth} bits, not {settings['bit_depth']}")
     rgb = color.planes_to_rgb(planes, depth, settings["conversion"])
     return np.ascontiguousarray(rgb[: size[0], : size[1]])
 
 
-def decode_planes(codec: str, bitstream: bytes) -> tuple[color.Planes, int]:
-    """(Y'CbCr planes, bit depth) of the one picture in an ``avc``, ``hevc`` or ``vvc`` stream."""
+def decode_planes(
+    codec: str, bitstream: bytes, size: tuple[int, int], chroma: str
+) -> tuple[color.Planes, int]:
+    """(Y'CbCr planes, bit depth) of the one picture in an ``avc``, ``hevc`` or ``vvc`` stream.
+
+    Raises CodecError unless it is one picture of ``size`` (H, W) and ``chroma`` ("420" or "444"),
+    without making room for a much larger one.
+    """
     context: Any = av.CodecContext.create(FFMPEG_NAMES[codec], "r")
     # FFmpeg 8.1's VVC decoder gives wrong pixels now and then with more than one thread.
     context.thread_count = 1
-    frames = []
+    # What is cropped away counts, too: at most a coding block at each edge.
+    context.options = {"max_pixels": str((size[0] + _BLOCK) * (size[1] + _BLOCK))}
+    frames: list[Any] = []
     try:
-        for packet in [*context.parse(bitstream), *context.parse(None)]:
+        for packet in [*context.parse(bitstream), *context.parse(None), None]:
             frames += context.decode(packet)
-        frames += context.decode(None)
+            if len(frames) > 1:
+                raise CodecError(f"this {codec} bitstream holds more than one picture")
     except av.error.FFmpegError as error:
         raise CodecError(
             f"FFmpeg cannot decode this {codec} bitstream ({error.strerror})"
         ) from error
-    if len(frames) != 1:
-        raise CodecError(f"this {codec} bitstream holds {len(frames)} pictures instead of one")
+    if not frames:
+        raise CodecError(f"this {codec} bitstream holds no picture")
     (frame,) = frames
+    if (frame.height, frame.width) != size or frame.format.name[:7] not in _formats(chroma):
+        raise CodecError(
+            f"this {codec} bitstream is {frame.width}x{frame.height} {frame.format.name}, "
+            f"not {size[1]}x{size[0]} of chroma {chroma}"
+        )
     depth = frame.format.components[0].bits
     dtype = np.dtype(np.uint8 if depth == 8 else "<u2")
     y, cb, cr = (_samples(plane, dtype) for plane in frame.planes)
     return (y, cb, cr), depth
+
+
+def _formats(chroma: str) -> tuple[str, str]:
+    """How FFmpeg's names of Y'CbCr formats begin; "yuvj" is the full range of 8-bit ones."""
+    return f"yuv{chroma}p", f"yuvj{chroma}"
 
 
 def _samples(plane: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -237,7 +240,7 @@ def probe(settings: Settings) -> Probe:
     """Version of the encoder library and of the ffmpeg that carries it."""
     try:
         return _probe(settings["encoder"])
-    except UnavailableError as error:
+    except (UnavailableError, processes.EndedError) as error:
         return Probe(False, hint=str(error))
 
 

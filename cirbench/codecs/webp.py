@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import imagecodecs
 
+from .. import headers
 from ..errors import CodecError
 from .base import RGB, Encoded, Probe, Settings
-from .bitstream import webp_is_lossy
+from .bitstream import needs_size, webp_is_lossy
 
 
 def encode(rgb: RGB, level: int | str, settings: Settings) -> Encoded:
@@ -22,6 +23,7 @@ def encode(rgb: RGB, level: int | str, settings: Settings) -> Encoded:
 
 def decode(bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
     """Pixels of a WebP file, with libwebp's default (fancy) chroma up-sampling."""
+    needs_size("libwebp", headers.webp, bitstream, size)
     try:
         rgb: RGB = imagecodecs.webp_decode(bitstream, hasalpha=False)
     except (imagecodecs.WebpError, ValueError) as error:

@@ -55,6 +55,8 @@ class CIRDataset(Dataset[dict[str, Any]]):  # type: ignore[misc, unused-ignore]
         seed: decides crops and turns.
         cache: folder for decoded pictures; None for none.
         cache_gb: limit of the cache in GB (10^9 bytes).
+        on_mismatch: ``error`` or ``warn`` when LQ pixels decoded here are not the recorded ones; an
+            open Manifest has its own.
         wanted: column=value or column=[values]: kind, codec, level, task, set, split, ...
 
     Attributes:
@@ -77,6 +79,7 @@ class CIRDataset(Dataset[dict[str, Any]]):  # type: ignore[misc, unused-ignore]
         seed: int = 0,
         cache: str | Path | None = None,
         cache_gb: float = 50.0,
+        on_mismatch: str = "error",
         **wanted: Any,
     ) -> None:
         if pixels not in PIXELS:
@@ -84,7 +87,9 @@ class CIRDataset(Dataset[dict[str, Any]]):  # type: ignore[misc, unused-ignore]
         if seed < 0:
             raise CirbenchError(f"seed cannot be {seed}; it is at least 0")
         self.transform = Transform(transform, size, flips)
-        manifest = data if isinstance(data, Manifest) else Manifest.open(data)
+        manifest = (
+            data if isinstance(data, Manifest) else Manifest.open(data, on_mismatch=on_mismatch)
+        )
         chosen = select(manifest, **wanted)
         if transform == "crop":
             _refuse_small(chosen, size)

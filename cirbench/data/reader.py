@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from .. import codecs
 from ..builder import store
 from ..codecs import RGB
-from ..errors import CirbenchError, InputError
+from ..errors import CirbenchError, InputError, MismatchError
 from ..manifest import Manifest
 from .cache import TileCache
 from .rows import top_rows
@@ -44,12 +44,19 @@ def select(manifest: Manifest, **wanted: Any) -> Manifest:
     return chosen
 
 
-def lq(manifest: Manifest, row: Row) -> RGB:
-    """LQ pixels of a row: from its bitstream or the stored ones, whichever takes less time.
+def lq(manifest: Manifest, row: Row, stored: bool | None = None) -> RGB:
+    """LQ pixels of a row: the ``stored`` ones or from its bitstream; None: what takes less time,
+    and where a bitstream decodes to other pixels here, the stored ones if there are any.
 
     Raises InputError when they are not the recorded ones, and what Manifest.lq raises.
     """
-    stored = _stored(row)
+    if stored is None:
+        try:
+            return lq(manifest, row, _stored(row))
+        except MismatchError:
+            if not row["lq_path"]:
+                raise
+            stored = True
     rgb = manifest.lq(row, stored)
     if stored and store.pixel_sha256(rgb) != row["lq_sha256"]:
         raise InputError(f"{row['lq_path']} holds other pixels than recorded; make its row again")
@@ -61,6 +68,9 @@ def _stored(row: Row) -> bool:
     return bool(row["lq_path"]) and row["codec"] not in ("jpeg", "webp")
 
 
+_ONLY_STORED = 2
+
+
 class Reader:
     """Random access to the pictures of a data set.
 
@@ -70,8 +80,9 @@ class Reader:
         resized: give pictures scaled to squares of this side (``transforms.resize``).
 
     Attributes:
-        checked: one flag per photo and per row, 1 once its pixels were compared with their hash;
-            may be replaced by memory that processes share.
+        checked: one flag per photo and per row, 1 once its pixels were compared with their hash,
+            2 when the stored ones fit and the bitstream does not; may be replaced by memory that
+            processes share.
 
     Raises CirbenchError for rows of a slow decoder whose pixels are not stored.
     """
@@ -126,11 +137,21 @@ class Reader:
     def lq(self, index: int, row: Row, box: Box | None) -> RGB:
         """LQ pixels in ``box`` (None: all), uint8 (h, w, 3). Raises what Manifest.lq raises."""
 
+        flag = self._photos + index
+
         def whole(row: Row) -> RGB:
-            return lq(self.manifest, row)
+            if self.checked[flag] == _ONLY_STORED:
+                return lq(self.manifest, row, stored=True)
+            try:
+                return lq(self.manifest, row, _stored(row))
+            except MismatchError:
+                if not row["lq_path"]:
+                    raise
+                self.checked[flag] = _ONLY_STORED  # another libjpeg, say: take the slower way
+                return lq(self.manifest, row, stored=True)
 
         def part(box: Box) -> RGB | None:
-            if _stored(row):
+            if _stored(row) or self.checked[flag] == _ONLY_STORED:
                 return _corner(store.inside(self.manifest.folder, row["lq_path"]).read_bytes(), box)
             codec, bitstream = codecs.get(row["codec"]), self.manifest.bitstream(row)
             corner = _corner(bitstream, box)
@@ -139,7 +160,14 @@ class Reader:
             size = row["height"], row["width"]
             return cut(codec.decode(bitstream, size, json.loads(row["settings"])), box)
 
-        return self._read(row, box, self._photos + index, row["lq_sha256"], whole, part)
+        return self._read(row, box, flag, self._lq_key(row), whole, part)
+
+    def _lq_key(self, row: Row) -> str:
+        """The cache's key: pixels that need not be the recorded ones go by who made them."""
+        sha256 = str(row["lq_sha256"])
+        if self.manifest.on_mismatch == "error" or row["lq_path"]:
+            return sha256
+        return f"{sha256}-{store.sha256(self.manifest.decoder(row).encode())[:16]}"
 
     def _read(
         self,
@@ -161,7 +189,8 @@ class Reader:
             if corner is not None:
                 return corner
         rgb = whole(row)
-        self.checked[flag] = 1
+        if not self.checked[flag]:
+            self.checked[flag] = 1
         if self.resized:
             rgb = resize(rgb, self.resized)
         if self.cache:

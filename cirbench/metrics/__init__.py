@@ -10,9 +10,9 @@ array([0.91...])
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 
+from .. import suggest
 from ..errors import CirbenchError
 from .base import Metric as Metric
 
@@ -51,8 +51,7 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Metric:
     """The metric called ``name``. Raises CirbenchError, suggesting the nearest names."""
     if name not in _by_name():
-        close = difflib.get_close_matches(name.lower(), names(), n=3, cutoff=0.5) or names()
-        raise CirbenchError(f"there is no metric {name!r}; did you mean {', '.join(close)}?")
+        raise CirbenchError(f"there is no metric {name!r}; {suggest.hint(name, names())}")
     return _by_name()[name]
 
 

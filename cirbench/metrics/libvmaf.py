@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
@@ -22,14 +21,16 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
+from ..codecs import processes
 from ..codecs.base import RGB
-from ..errors import CirbenchError, InputError, UnavailableError
+from ..errors import CirbenchError, CodecError, InputError, UnavailableError
 from .base import Image, Memo, Metric, require_same_size
 
 _KR, _KG, _KB = 0.2126, 0.7152, 0.0722  # ITU-R BT.709-6, item 3.2
 _MODELS = {"vmaf": "vmaf_v0.6.1", "vmaf-neg": "vmaf_v0.6.1neg"}
 _FEATURES = {"psnr-hvs": ("psnr_hvs", "psnr_hvs_y"), "ciede2000": ("ciede", "ciede2000")}
 _SMALLEST = 32
+_SECONDS = 2.0  # per megapixel and image, and more than any of them takes
 
 
 def yuv444(rgb: RGB) -> bytes:
@@ -47,8 +48,9 @@ def yuv444(rgb: RGB) -> bytes:
 def score(restored: Sequence[Image], hq: Image, memo: Memo, *, name: str) -> NDArray[np.float64]:
     """Value of libvmaf's metric ``name`` for B restored 8-bit RGB images; (B,).
 
-    Raises InputError below 32x32 pixels, ValueError when sizes differ, UnavailableError when
-    ffmpeg or its libvmaf is missing, CirbenchError with ffmpeg's words when it fails.
+    Raises InputError below 32x32 pixels or when ffmpeg hangs, ValueError when sizes differ,
+    UnavailableError when ffmpeg or its libvmaf is missing, CirbenchError with ffmpeg's words when
+    it fails.
     """
     if text := problem():
         raise UnavailableError(text)
@@ -61,21 +63,35 @@ def score(restored: Sequence[Image], hq: Image, memo: Memo, *, name: str) -> NDA
         return np.empty(0)
     if "yuv444" not in memo:
         memo["yuv444"] = yuv444(hq)
-    with tempfile.TemporaryDirectory(prefix="cirbench-") as folder:
-        Path(folder, "hq.yuv").write_bytes(memo["yuv444"])
-        command = _command(name, (width, height), int(memo.get("jobs", 1)))
-        frames = b"".join(yuv444(image) for image in restored)
-        done = subprocess.run(command, input=frames, capture_output=True, cwd=folder)
+    command = _command(name, (width, height), int(memo.get("jobs", 1)))
+    frames = b"".join(yuv444(image) for image in restored)
+    with processes.scratch() as folder:
+        (folder / "hq.yuv").write_bytes(memo["yuv444"])
+        done = _run(command, frames, folder, height * width * len(restored))
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
             raise CirbenchError(f"libvmaf failed: {said[0]}")
-        log = json.loads(Path(folder, "log.json").read_text(encoding="utf-8"))
+        log = json.loads((folder / "log.json").read_text(encoding="utf-8"))
     key = name if name in _MODELS else _FEATURES[name][1]
     found = (frame["metrics"][key] for frame in log["frames"])
     values = [math.inf if value is None else float(value) for value in found]
     if len(values) != len(restored):
         raise CirbenchError(f"libvmaf scored {len(values)} of {len(restored)} images")
     return np.array(values)
+
+
+def _run(
+    command: Sequence[str], frames: bytes, folder: Path, pixels: int
+) -> subprocess.CompletedProcess[bytes]:
+    seconds = processes.limit(pixels, _SECONDS)
+
+    def call() -> subprocess.CompletedProcess[bytes]:
+        return processes.run(command, "libvmaf", seconds, input=frames, cwd=folder)
+
+    try:
+        return processes.twice(call)
+    except CodecError as error:
+        raise InputError(str(error)) from error
 
 
 def _command(name: str, size: tuple[int, int], threads: int) -> list[str]:

@@ -8,7 +8,6 @@ errors are never pooled over images.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import suggest
 from ..codecs.base import RGB
 from ..errors import CirbenchError, InputError
 from .base import Image
@@ -141,6 +141,5 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Protocol:
     """The protocol called ``name``. Raises CirbenchError, suggesting the nearest names."""
     if name not in _BY_NAME:
-        close = difflib.get_close_matches(name, _BY_NAME, n=2) or list(_BY_NAME)
-        raise CirbenchError(f"there is no protocol {name!r}; did you mean {', '.join(close)}?")
+        raise CirbenchError(f"there is no protocol {name!r}; {suggest.hint(name, _BY_NAME)}")
     return _BY_NAME[name]

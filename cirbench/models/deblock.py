@@ -20,6 +20,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 
+from ..codecs import processes
 from ..codecs.base import RGB
 from ..errors import CirbenchError, UnavailableError
 from .restorer import Batch, Info, to_rgb8
@@ -28,6 +29,7 @@ FILTER = "format=gbrp,spp=quality=5:qp=8"
 """2**5 shifts, quantiser 8 (of ffmpeg's 1 to 63, an MPEG scale)."""
 
 _SMALLEST = 16  # pad by edge replication to at least two blocks
+_SECONDS = 2.0  # per megapixel, and more than it takes
 
 
 class Deblock:
@@ -58,7 +60,10 @@ def _filter(rgb: RGB) -> RGB:
         *(_ffmpeg(), "-v", "error", "-threads", "1", "-filter_threads", "1"),
         *(*raw, *size, "-i", "pipe:0", "-vf", FILTER, *raw, "pipe:1"),
     ]
-    done = subprocess.run(command, input=padded.tobytes(), capture_output=True, check=False)
+    seconds = processes.limit(padded.size // 3, _SECONDS)
+    done = processes.twice(
+        lambda: processes.run(command, "ffmpeg", seconds, input=padded.tobytes())
+    )
     if done.returncode or len(done.stdout) != padded.nbytes:
         said = " ".join(done.stderr.decode(errors="replace").split())
         raise CirbenchError(f"ffmpeg's spp filter failed ({said}); see: cirbench info")
