@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -175,7 +174,7 @@ def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _profile(row: Mapping[str, Any]) -> Profile:
-    return dict(json.loads(row["settings"])) | {name: row[name] for name in _IMPLEMENTATION}
+    return codecs.read_settings(row["settings"]) | {name: row[name] for name in _IMPLEMENTATION}
 
 
 def _nearest(key: str, known: list[Profile], test: Profile) -> list[Mismatch]:

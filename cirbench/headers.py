@@ -13,6 +13,7 @@ import zlib
 from dataclasses import dataclass
 
 from . import tiff
+from .limits import MAX_SCANS
 from .tiff import Refused
 
 _PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
@@ -43,8 +44,7 @@ def png(data: bytes) -> tuple[Header, bytes]:
     """Walk the chunks of a PNG (ISO/IEC 15948): its facts, and the PNG without side information.
 
     libpng, given the side chunks too, prints warnings about colour profiles on stderr. Every
-    chunk's CRC is checked here, for two reasons: libpng drops a damaged tRNS in silence, and each
-    error inside imagecodecs' png_decode (2026.1.14) loses a reference to None, in the end a crash.
+    chunk's CRC is checked here: libpng drops a damaged tRNS in silence.
     Raises Refused, struct.error or IndexError.
     """
     header: tuple[int, ...] | None = None
@@ -92,7 +92,7 @@ def jpeg(data: bytes) -> Header:
     still closed by a marker cannot be told from a sound one (JPEG has no checksum).
     """
     frame: tuple[int, int, int, int] | None = None
-    orientation, icc = 1, False
+    orientation, icc, scans = 1, False, 0
     at = 2
     while True:
         while data[at : at + 2] == b"\xff\xff":  # fill bytes before a marker
@@ -119,6 +119,9 @@ def jpeg(data: bytes) -> Header:
         elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0"):
             icc = True
         elif marker == 0xDA:
+            scans += 1
+            if scans > MAX_SCANS:
+                raise Refused(f"is a JPEG of more than {MAX_SCANS} scans; save it anew")
             found = _JPEG_MARKER.search(data, end)
             end = found.start() if found else len(data)
         at = end

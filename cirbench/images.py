@@ -20,14 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.BmpImagePlugin import BmpImageFile
 
-from . import headers, tiff
+from . import headers, png, tiff
 from .codecs.base import RGB
 from .errors import InputError
 from .headers import Header
+from .limits import MAX_PIXELS
 from .tiff import Refused
-
-MAX_PIXELS = 178_956_970
-"""Most pixels a header may announce: Pillow's own limit for decompression bombs."""
 
 MAX_BYTES = 2**31
 """Largest file that is read: 2 GiB."""
@@ -77,6 +75,8 @@ def decode(data: bytes) -> HQImage:
         )
     try:
         pixels, mode = decoder()
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:  # whatever a third-party decoder throws at damaged bytes
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise Refused(f"is damaged or truncated and cannot be decoded ({reason})") from error
@@ -130,6 +130,8 @@ def _bytes(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise Refused(f"cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in its name
+        raise Refused(f"cannot be read: {error}") from error
 
 
 def _recognise(data: bytes) -> tuple[Header, Callable[[], Decoded]]:
@@ -137,7 +139,7 @@ def _recognise(data: bytes) -> tuple[Header, Callable[[], Decoded]]:
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             header, coded = headers.png(data)
-            return header, lambda: (imagecodecs.png_decode(coded), header.mode)
+            return header, lambda: (png.decode(coded), header.mode)
         if data.startswith(b"\xff\xd8\xff"):
             header = headers.jpeg(data)
             return header, lambda: (imagecodecs.jpeg8_decode(data), header.mode)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from . import codecs, color
+from . import codecs, color, suggest
 from .codecs import Settings
 from .errors import CirbenchError
 from .resources import data_dir
@@ -144,13 +143,14 @@ def load(name: str) -> Recipe:
         path = Path(name)
         if path.suffix != ".toml" or not path.is_file():
             raise CirbenchError(
-                f"there is no recipe {name!r}; give a TOML file or one of {', '.join(names())}"
+                f"there is no recipe {name!r}; {suggest.hint(name, names(), 1)} "
+                "(one of your own is given as its TOML file)"
             )
     from .recipe_file import parse
 
     try:
         return parse(path.read_text(encoding="utf-8"))
-    except (CirbenchError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (CirbenchError, OSError, UnicodeDecodeError) as error:
         raise CirbenchError(f"{path}: {error}") from error
 
 
@@ -185,7 +185,8 @@ def select(
     given = ", ".join(codec.name for codec in chosen)
     for encoder in (settings.get("encoder") or "").split(","):
         if encoder and not any(encoder in codec.encoders for codec in chosen):
-            raise CirbenchError(f"no codec of {given} has an encoder {encoder!r}")
+            near = suggest.hint(encoder, (name for codec in chosen for name in codec.encoders))
+            raise CirbenchError(f"no codec of {given} has an encoder {encoder!r}; {near}")
     if settings.get("device") and not any(_on_device(codec) for codec in chosen):
         raise CirbenchError(f"--device is for the learned codecs; {given} run on the CPU")
     tasks: list[Task] = []

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from . import codecs
+from . import codecs, toml
 from .codecs import Codec
 from .errors import CirbenchError
 from .recipe import KINDS, LevelException, Recipe, Task
@@ -88,10 +87,10 @@ def _require(condition: bool, message: str) -> None:
 def parse(text: str) -> Recipe:
     """A recipe from TOML text.
 
-    Raises TOMLDecodeError, or CirbenchError naming the line, for unknown keys, levels or settings
-    a codec does not take, tasks given twice and tasks that contradict each other.
+    Raises CirbenchError naming the line, for a text that is no TOML, unknown keys, levels or
+    settings a codec does not take, tasks given twice and tasks that contradict each other.
     """
-    raw = tomllib.loads(text)
+    raw = toml.loads(text)
     lines = line_numbers(text)
     top = _Place(lines)
     top.check_keys(raw, ("name", "version", "description", "task", "exception"))

@@ -7,10 +7,11 @@ this machine's own and not part of the data set.
 from __future__ import annotations
 
 import json
-import tomllib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from . import toml
 from .errors import CirbenchError
 from .samples import sample_source
 
@@ -21,11 +22,9 @@ def read(folder: Path) -> dict[str, Path]:
     """The roots recorded beside a manifest. Raises CirbenchError for a broken file."""
     path = folder / FILE_NAME
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = toml.read(path)
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CirbenchError(f"{path}: {error}") from error
     entries = raw.get("roots", {})
     if not isinstance(entries, dict) or not all(isinstance(text, str) for text in entries.values()):
         raise CirbenchError(f'{path}: [roots] must hold lines like name = "/folder"')
@@ -55,7 +54,7 @@ def resolve(folder: Path, name: str, given: Mapping[str, Path] | None = None) ->
     if given and name in given:
         return Path(given[name])
     own = folder / "hq" / name
-    if own.is_dir():
+    if os.path.isdir(own):  # unlike Path.is_dir, also for a name that cannot be
         return own
     recorded = read(folder)
     if name in recorded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +10,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from . import suggest, toml
 from .errors import CirbenchError
 from .resources import data_dir
 
 SPLITS = ("train", "test")
 
+_MOST = 1_000_000  # images that one line may stand for
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _SIZE = re.compile(r"(\d+)x(\d+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -100,10 +101,10 @@ def load(name: str, folder: Path | None = None) -> KnownSet:
     """The set called ``name``. Raises CirbenchError when there is none or its file is broken."""
     file = _folder(folder) / f"{name}.toml"
     if name not in names(folder):
-        raise CirbenchError(f"no set is called {name!r}; known are {', '.join(names(folder))}")
+        raise CirbenchError(f"no set is called {name!r}; {suggest.hint(name, names(folder))}")
     try:
         return parse(name, file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, CirbenchError) as error:
+    except (OSError, UnicodeDecodeError, CirbenchError) as error:
         raise CirbenchError(f"{file}: {error}") from error
 
 
@@ -130,10 +131,13 @@ def parse(name: str, text: str) -> KnownSet:
     ``{0001..0800}``, SIZE is ``768x512`` or alternatives ``768x512|512x768``. Or ``[[photo]]``
     tables with ``file``, ``width``, ``height``, ``sha256`` and ``split`` (the sample photos).
 
-    Raises TOMLDecodeError or CirbenchError.
+    Raises CirbenchError for anything else.
     """
-    raw = tomllib.loads(text)
-    images = tuple(_photos(raw)) if "photo" in raw else tuple(_images(raw))
+    raw = toml.loads(text)
+    try:
+        images = tuple(_photos(raw)) if "photo" in raw else tuple(_images(raw))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CirbenchError(f"a value is missing or of another kind ({error})") from error
     texts = {key: raw.get(key, "") for key in ("title", "source", "licence", "decoder")}
     for key, value in texts.items():
         if not isinstance(value, str) or not (value or key == "decoder"):
@@ -150,13 +154,15 @@ def _photos(raw: dict[str, Any]) -> Iterator[Expected]:
     for photo in raw["photo"]:
         size = (photo["width"], photo["height"])
         name = PurePosixPath(photo["file"]).stem
-        yield Expected(name, photo["split"], photo["split"], (size,), photo["sha256"])
+        if not all(type(side) is int for side in size) or photo["split"] not in SPLITS:
+            raise CirbenchError(f"{name} needs a width, a height and a split (train or test)")
+        yield Expected(name, photo["split"], photo["split"], (size,), str(photo["sha256"]))
 
 
 def _images(raw: dict[str, Any]) -> Iterator[Expected]:
     for table in raw.get("split", []):
         split, part = table.get("name"), table.get("part", table.get("name"))
-        if split not in SPLITS:
+        if split not in SPLITS or not isinstance(part, str):
             raise CirbenchError(f"split {split!r} must be one of {', '.join(SPLITS)}")
         listed = [
             image
@@ -189,5 +195,7 @@ def _expanded(name: str) -> Iterator[str]:
         yield name
         return
     first, last = found.groups()
+    if int(last) - int(first) >= _MOST:
+        raise CirbenchError(f"{name!r} stands for more than {_MOST} images")
     for number in range(int(first), int(last) + 1):
         yield name[: found.start()] + str(number).zfill(len(first)) + name[found.end() :]

@@ -10,12 +10,12 @@ import csv
 import hashlib
 import json
 import re
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import toml
 from .errors import CirbenchError
 from .sets import SPLITS
 from .sources import Found
@@ -146,7 +146,10 @@ def _csv(file: Path, text: str) -> Iterator[tuple[str, str, int]]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        cells = [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
+        except csv.Error as error:  # a cell of more than 131,072 characters
+            raise CirbenchError(f"{file} line {number}: {error}") from error
         if number == 1 and [cell.casefold() for cell in cells] == ["path", "split"]:
             continue
         if len(cells) != 2 or not cells[0] or cells[1] not in SPLITS:
@@ -158,8 +161,8 @@ def _csv(file: Path, text: str) -> Iterator[tuple[str, str, int]]:
 
 def _toml(file: Path, text: str) -> Iterator[tuple[str, str, int]]:
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        raw = toml.loads(text)
+    except CirbenchError as error:
         raise CirbenchError(f"{file}: {error}") from error
     for split, paths in raw.items():
         whole = isinstance(paths, list) and all(isinstance(path, str) for path in paths)

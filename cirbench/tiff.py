@@ -19,9 +19,10 @@ _TYPE_SIZES = dict(
 )
 _WHOLE = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # BYTE, SHORT, LONG, IFD, LONG8
 _ORIENTATION = 274
+_LARGE_TILE = 4096 * 4096
 _WANTED = frozenset(
-    {256, 257, 258, 262, 273, 277, 279, 284, 324, 325, 339, _ORIENTATION}
-)  # size, depth, colour model, strips, samples, planes, tiles, sample format
+    {256, 257, 258, 262, 273, 277, 279, 284, 322, 323, 324, 325, 339, _ORIENTATION}
+)  # size, depth, colour model, strips, samples, planes, tile size, tiles, sample format
 _PHOTOMETRIC = {0: "L", 1: "L", 2: "RGB", 3: "P", 6: "YCbCr"}
 # The flip by which libtiff's expansion to RGBA has begun to apply the orientation; undone here.
 _LEFT, _UP = (slice(None), slice(None, None, -1)), (slice(None, None, -1),)
@@ -73,6 +74,8 @@ def _directory(
     tags: dict[int, tuple[int, ...]] = {}
     for entry in range(at, at + entries * step, step):
         tag, kind, count = struct.unpack_from(order + "HH" + word, data, entry)
+        if tag in tags:  # the first one counts; a million of them would take for ever to read
+            continue
         where = entry + 4 + inline
         size = count * _TYPE_SIZES.get(kind, 0)
         if size > inline:
@@ -82,7 +85,7 @@ def _directory(
         values: tuple[int, ...] = ()
         if tag in wanted and kind in _WHOLE:
             values = struct.unpack_from(f"{order}{count}{_WHOLE[kind]}", data, where)
-        tags.setdefault(tag, values)
+        tags[tag] = values
     return tags, order + word, at + entries * step
 
 
@@ -146,13 +149,18 @@ def header(data: bytes) -> Tiff:
     if any(not n or at + n > len(data) for at, n in zip(offsets, sizes, strict=True)):
         raise Refused("is truncated: its TIFF pixel data is not all there")
 
+    width, height = first(256, 0), first(257, 0)
+    # A decoder makes room for a whole tile, however small the picture in it.
+    if tiled and first(322, 0) * first(323, 0) > max(_LARGE_TILE, 4 * width * height):
+        raise Refused(f"is damaged: its tiles are {first(322, 0)}x{first(323, 0)} pixels")
+
     if mode == "L" and depth == 1:
         mode = "1"
     else:
         mode += "A" * extra + (f";{depth}" if mode != "P" and depth != 8 else "")
     return Tiff(
-        width=first(256, 0),
-        height=first(257, 0),
+        width=width,
+        height=height,
         mode=mode,
         photometric=photometric,
         planar=first(284, 1) == 2 and samples > 1,

@@ -42,7 +42,7 @@ def text(data: Manifest, failed: int, sizes: Mapping[str, tuple[int, int]], use:
     images = table.group_by(["set", "hq_path", "tile"]).aggregate([]).num_rows
     tasks = table.group_by(["task", "variant"]).aggregate([]).num_rows
     parts = [
-        f"# {name(data)}",
+        f"# {_cell(name(data))}",
         f"{table.num_rows} compressed images (LQ) of {images} sources (HQ) in {tasks} tasks, for "
         "compressed image restoration. A task is a codec at one level; every LQ image is what its "
         "bitstream decodes to."
@@ -89,8 +89,10 @@ def _rights(table: pa.Table) -> str:
 
 
 def _recipes(data: Manifest) -> str:
-    lines = [(r["name"], r["version"], f"`{r['sha256']}`") for r in data.metadata["recipes"]]
-    made = f"Made with cirbench {data.metadata['cirbench_version']}, manifest schema version "
+    recipes = data.metadata.get("recipes", [])
+    lines = [(r["name"], r["version"], f"`{r['sha256']}`") for r in recipes]
+    version = data.metadata.get("cirbench_version", "of unknown version")
+    made = f"Made with cirbench {_cell(version)}, manifest schema version "
     return (
         _table(("recipe", "version", "SHA-256"), lines)
         + f"\n\n{made}{data.metadata['schema_version']}."
@@ -210,4 +212,4 @@ def _table(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
 def _cell(value: object) -> str:
     """A value that cannot break out of its cell."""
     plain = "".join(c if c.isprintable() else " " for c in str(value))
-    return plain.replace("|", "\\|").replace("<", "&lt;")
+    return plain.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")

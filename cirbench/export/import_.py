@@ -23,6 +23,7 @@ from ..recipe import Task
 from . import layout, stream, webdataset
 from .target import FORMAT_VERSION, MARKER, Target, fresh
 
+_LONGEST = 1024  # characters of a member's name; exports keep them below 300
 _FOLDERS = {"bitstream": "bitstreams/", "lq": "lq/", "hq": "hq/"}
 
 
@@ -78,7 +79,7 @@ def _check_marker(src: Path) -> bool:
     path = src / MARKER
     try:
         about = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CirbenchError(f"{src} is no export of cirbench ({MARKER}: {error})") from error
     if not isinstance(about, dict) or about.get("cirbench_export") != FORMAT_VERSION:
         raise CirbenchError(f"{path} is of another version; use the cirbench that made it")
@@ -156,7 +157,7 @@ def _check_row_id(row: Mapping[str, Any]) -> None:
         right = plan.row_id(
             *parts, Task(row["codec"], codecs.get(row["codec"]).level(level), settings)
         )
-    except (ValueError, TypeError, CirbenchError):
+    except (ValueError, TypeError, RecursionError, CirbenchError):
         right = ""
     if row["row_id"] != right:
         raise CirbenchError(f"{manifest.FILE_NAME}: row {row['row_id']} does not fit its columns")
@@ -200,7 +201,9 @@ def _members(
                 if len(content) != (info.size if one is not None else 0):
                     raise CirbenchError(f"{shard} ends in the middle of {info.name!r}")
                 yield info.name, content
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except CirbenchError:
+        raise
+    except Exception as error:  # tarfile's own parser of headers is not choosy
         raise CirbenchError(f"{shard} is damaged or no tar file ({error})") from error
 
 
@@ -209,6 +212,8 @@ def _refusal(
 ) -> str:
     """Why a member is not taken; empty when it is."""
     path = PurePosixPath(info.name)
+    if len(info.name) > _LONGEST or info.size < 0:
+        return "which is no member of an export"
     if info.issym() or info.islnk():
         return f"a link to {info.linkname!r}"
     if not info.isreg() or info.issparse():
