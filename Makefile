@@ -1,6 +1,6 @@
 # cirbench. `make` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench simd no-simd clean
+.PHONY: help demo test lint docs bench simd no-simd clean
 
 # compressai has no wheels for Python 3.13 and later: prefer 3.12 or 3.11 where there is one.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -18,11 +18,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 		|| { echo "cirbench needs Python 3.11 or later; set PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
 		|| { echo "no venv module here: apt install python3-venv (Debian, Ubuntu)"; rm -rf $(VENV); exit 1; }
-	$(PIP) --editable '.[learned]'
+	$(PIP) --editable '.[learned,train,eval]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --editable '.[dev,learned,train,eval]'
+	$(PIP) --editable '.[dev,docs,learned,train,eval]'
 	@touch $@
 
 demo: $(VENV)/.demo ## Install, then build the data set of the sample photos: table and contact sheet
@@ -35,6 +35,9 @@ lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.dev ## Build the documentation into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.dev ## Run the benchmarks (minutes; prints ratios measured side by side)
 	$(BIN)/python benchmarks/still_codecs.py
@@ -55,5 +58,5 @@ no-simd: $(VENV)/.demo ## Swap Pillow back in
 	$(BIN)/cirbench info | grep Pillow
 
 clean: ## Remove the environment, caches and built packages (data sets stay)
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,19 +8,29 @@ from typing import Any
 
 import click
 
-from . import options
+from . import completion, options
 from .errors import CirbenchError
 
 
 @click.command()
 @click.argument("source", nargs=-1)
-@options.lists("--codec", help="Codecs, e.g. vvc,hevc; default: all of the recipe.")
+@options.lists(
+    "--codec",
+    help="Codecs, e.g. vvc,hevc; default: all of the recipe.",
+    complete=completion.of(completion.codecs),
+)
 @options.lists("--qp", help="QPs for the codecs that have one (hevc, vvc, avc).")
 @options.lists(
     "--quality", "--qf", help="Quality factors for the codecs that have one (jpeg, webp)."
 )
 @options.lists("--level", help="Levels for any codec: 10, qf10, qp37, low.")
-@click.option("--recipe", default="paper", show_default=True, help="A recipe's name or TOML file.")
+@click.option(
+    "--recipe",
+    default="paper",
+    show_default=True,
+    help="A recipe's name or TOML file.",
+    shell_complete=completion.of(completion.recipes, files=True),
+)
 @click.option(
     "--out",
     default="data/cir",
@@ -29,6 +39,7 @@ from .errors import CirbenchError
     help="The data set's folder; building into it again adds rows.",
 )
 @options.jobs_option
+@options.backend_options
 @click.option(
     "--store",
     type=click.Choice(["png", "bitstream", "bitstream-only"]),
@@ -48,7 +59,11 @@ from .errors import CirbenchError
 )
 @click.option("--chroma", type=click.Choice(["420", "444"]), help="Chroma format (default 420).")
 @click.option("--bit-depth", type=click.Choice(["8", "10"]), help="Default 8; VVC 10.")
-@click.option("--encoder", help="Encoders instead of the defaults, e.g. vtm or vtm,hm,jm.")
+@click.option(
+    "--encoder",
+    help="Encoders instead of the defaults, e.g. vtm or vtm,hm,jm.",
+    shell_complete=completion.of(completion.encoders),
+)
 @click.option("--preset", help="Encoder effort, e.g. medium, slow.")
 @click.option(
     "--conversion",
@@ -81,7 +96,11 @@ from .errors import CirbenchError
     "--max-failures", type=click.IntRange(0), help="Stop after more failed rows than this."
 )
 @click.option("--rehash", is_flag=True, help="Do not trust sizes and times of HQ files: hash all.")
-@click.option("--dry-run", is_flag=True, help="Print the plan, its size on disk and its time.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the plan, its size on disk and its time, measured on pieces of a few photos.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before a long build.")
 def build(
     source: tuple[str, ...],
@@ -132,7 +151,7 @@ def build(
     request = Request(sources, tasks, chosen, unnamed=unnamed, **rest)
     begun = (request.out / "journal.sqlite").exists()  # going on needs no second yes
     if dry_run or not (yes or begun or not sys.stdin.isatty()):
-        cost = estimate.of(request)
+        cost = estimate.of(request, measure=dry_run)
         if dry_run or cost.is_large:
             click.echo(estimate.describe(request, cost))
         if dry_run:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import click
 
-from . import options
+from . import completion, options
 from .errors import CirbenchError
 
 _DEVICES = click.Choice(["cpu", "cuda", "mps"])
@@ -30,13 +31,26 @@ _MOST_LINES = 20
 )
 @click.option("--csv", type=_path, help="Which output is which: columns row_id and path.")
 @click.option("--name", default="", help="What to call the outputs or the model in tables.")
-@click.option("--model", default="", help="A restorer to run: identity, deblock, or a package's.")
 @click.option(
-    "--checkpoint", type=_path, help="The model's checkpoint; default: the newest under runs/."
+    "--model",
+    default="",
+    help="A restorer to run: identity, deblock, or a package's.",
+    shell_complete=completion.of(completion.restorers),
 )
-@options.lists("--metrics", help="e.g. psnr,ssim,lpips; default: those that need no weights.")
+@click.option(
+    "--checkpoint",
+    type=_path,
+    help="The model's checkpoint; default: the newest under runs/, else the one that comes along.",
+)
 @options.lists(
-    "--protocol", help="native-rgb, native-y, paper-256, patch-fid; default: each metric's own."
+    "--metrics",
+    help="e.g. psnr,ssim,lpips; default: those that need no weights.",
+    complete=completion.of(completion.metrics),
+)
+@options.lists(
+    "--protocol",
+    help="native-rgb, native-y, paper-256, patch-fid; default: each metric's own.",
+    complete=completion.of(completion.protocols),
 )
 @click.option(
     "--by",
@@ -51,14 +65,24 @@ _MOST_LINES = 20
 @click.option("--against", default="", help="The model that others are compared with [LQ].")
 @click.option("--with-paper", is_flag=True, help="Show the numbers printed in papers, too.")
 @click.option("--split", type=click.Choice(["train", "test", "all"]), help="Default: test.")
-@options.lists("--set", help="Only images of these sets.")
-@options.lists("--codec", help="Only rows of these codecs.")
-@options.lists("--task", help="Only these tasks, e.g. jpeg-qf10.")
-@options.lists("--kind", help="Only seen, cross-degree, cross-type or other tasks.")
+@options.lists("--set", help="Only images of these sets.", complete=completion.of(completion.sets))
+@options.lists(
+    "--codec", help="Only rows of these codecs.", complete=completion.of(completion.codecs)
+)
+@options.lists(
+    "--task", help="Only these tasks, e.g. jpeg-qf10.", complete=completion.of(completion.tasks)
+)
+@options.lists(
+    "--kind",
+    help="Only seen, cross-degree, cross-type or other tasks.",
+    complete=completion.of(completion.kinds),
+)
 @click.option("--limit", type=click.IntRange(1), help="At most so many images of each set.")
 @click.option("--device", type=_DEVICES, help="Where networks run; default: the best one.")
 @options.jobs_option
+@options.backend_options
 @options.hq_roots_option
+@options.on_mismatch_option
 @options.weights_dir_option
 @click.option(
     "--out", type=_path, help="Folder for the results; default: eval/ and the data set's name."
@@ -67,9 +91,10 @@ _MOST_LINES = 20
 def evaluate(files: tuple[Path, ...], compare: bool, by: str, **given: Any) -> None:
     """Score a model, or anyone's outputs, against the unrestored LQ.
 
-    Without options: the test split of data/cir, the newest checkpoint if there is one. Running
-    the same command again goes on where it stopped; metrics added later restore nothing again.
-    Exit code 3: some outputs were missing or could not be scored.
+    Without options: the test split of data/cir, the newest checkpoint below runs/, or else the
+    small model that comes with cirbench. Running the same command again goes on where it stopped;
+    metrics added later restore nothing again. Exit code 3: some outputs were missing or could not
+    be scored.
     """
     if compare:
         _compare(files, by, given)
@@ -82,7 +107,9 @@ def evaluate(files: tuple[Path, ...], compare: bool, by: str, **given: Any) -> N
     from .evaluation import evaluate as evaluation
     from .evaluation import render
     from .evaluation.request import Outputs, Request
+    from .manifest import MismatchWarning
 
+    warnings.simplefilter("ignore", MismatchWarning)  # the table has a note
     data, restored = given["data"], given["restored"]
     if restored is None and (given["pattern"] or given["csv"]):
         raise click.UsageError("--pattern and --csv are about a folder of outputs; add --restored")
@@ -100,7 +127,8 @@ def evaluate(files: tuple[Path, ...], compare: bool, by: str, **given: Any) -> N
             key: given[key]
             for key in (
                 *("model", "checkpoint", "name", "metrics", "split", "limit", "with_paper"),
-                *("device", "jobs", "hq_roots", "report"),
+                *("device", "jobs", "hq_roots", "report", "backend"),
+                "on_mismatch",
             )
         },
     )
@@ -142,9 +170,16 @@ def _compare(files: tuple[Path, ...], by: str, given: dict[str, Any]) -> None:
 
 @click.command()
 @click.argument("source", type=_path)
-@click.option("--model", default="", help="A restorer: deblock, identity, or a package's.")
 @click.option(
-    "--checkpoint", type=_path, help="The model's checkpoint; default: the newest under runs/."
+    "--model",
+    default="",
+    help="A restorer: deblock, identity, or a package's.",
+    shell_complete=completion.of(completion.restorers),
+)
+@click.option(
+    "--checkpoint",
+    type=_path,
+    help="The model's checkpoint; default: the newest under runs/, else the one that comes along.",
 )
 @click.option(
     "--out",
@@ -176,13 +211,14 @@ def restore(
     if checkpoint and not model:
         model = checkpoints.model_of(checkpoint)
     if not model:
-        newest = checkpoints.newest_checkpoint()
-        if newest is None:
+        found = checkpoints.default()
+        if found is None:
             raise CirbenchError(
                 f"there is no checkpoint under {checkpoints.RUNS}; name a restorer with --model: "
                 f"{', '.join(restorer.names())}"
             )
-        model, checkpoint = newest.model, newest.path
+        model, checkpoint = found.model, found.path
+        click.echo(f"checkpoint: {checkpoint} ({model})", err=True)
     jobs = files.plan(source.expanduser(), out.expanduser())
     done = files.run(
         jobs,

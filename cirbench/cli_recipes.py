@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import click
 
+from . import completion
 from .recipe import Recipe, Task, load, names
 
+_names = completion.of(completion.recipes, files=True)
 _COLUMNS = (
     "encoder", "preset", "chroma", "bit_depth", "matrix", "range", "conversion", "weights",
 )  # fmt: skip
@@ -27,7 +29,7 @@ def recipes(ctx: click.Context) -> None:
 
 
 @recipes.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_names)
 def show(name: str) -> None:
     """Print a recipe's tasks with all their settings, its version and its hash."""
     recipe = load(name)
@@ -42,8 +44,8 @@ def show(name: str) -> None:
 
 
 @recipes.command()
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=_names)
+@click.argument("b", shell_complete=_names)
 def diff(a: str, b: str) -> None:
     """Print the tasks that only one of two recipes has, and those that differ."""
     one, two = load(a), load(b)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from . import options
+from . import completion, options
 
 
 @click.command()
@@ -39,7 +39,13 @@ def stats(folder: Path, out: Path | None, file_format: str) -> None:
 
 @click.command()
 @options.folder_argument
-@click.option("--image", required=True, metavar="NAME", help="An hq_path, or its stem.")
+@click.option(
+    "--image",
+    required=True,
+    metavar="NAME",
+    help="An hq_path, or its stem.",
+    shell_complete=completion.of(completion.images),
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

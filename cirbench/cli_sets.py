@@ -7,8 +7,8 @@ from collections import Counter
 
 import click
 
+from . import completion, options, recognise
 from . import duplicates as same
-from . import options, recognise
 from . import sets as known_sets
 from .errors import CirbenchError
 
@@ -28,7 +28,7 @@ def sets(ctx: click.Context) -> None:
 
 
 @sets.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.of(completion.sets))
 def show(name: str) -> None:
     """Print what is known of a set, and its images with their parts, sizes and pixel hashes."""
     one = known_sets.load(name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from . import options
+from . import completion, options
 from . import weights as files
 from .errors import CirbenchError
 
@@ -27,7 +27,7 @@ def weights_list() -> None:
 
 
 @weights.command("path")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.of(completion.weights))
 @options.weights_dir_option
 def weights_path(name: str | None) -> None:
     """Print where a weight file is, or the folders that are searched."""
@@ -42,7 +42,7 @@ def weights_path(name: str | None) -> None:
 
 
 @weights.command("pull")
-@click.argument("name", nargs=-1, required=True)
+@click.argument("name", nargs=-1, required=True, shell_complete=completion.of(completion.weights))
 @click.option("--to", "folder", type=click.Path(path_type=Path), help="Default: the user cache.")
 def weights_pull(name: tuple[str, ...], folder: Path | None) -> None:
     """Download weight files; goes on where an earlier download was cut."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from . import backends
+from .completion import Complete
 
 
 class CommaList(click.ParamType):  # type: ignore[type-arg]
@@ -26,9 +30,16 @@ def _flat(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[str, 
     return tuple(part for group in value for part in group)
 
 
-def lists(*names: str, help: str) -> Callable[[Any], Any]:
+def lists(*names: str, help: str, complete: Complete | None = None) -> Callable[[Any], Any]:
     """An option that takes a comma-separated list and may be repeated."""
-    return click.option(*names, type=CommaList(), multiple=True, callback=_flat, help=help)
+    return click.option(
+        *names,
+        type=CommaList(),
+        multiple=True,
+        callback=_flat,
+        help=help,
+        shell_complete=complete,
+    )
 
 
 def _pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, Path]:
@@ -49,10 +60,57 @@ hq_roots_option = click.option(
     metavar="NAME=FOLDER",
     help="Where the HQ images of a set are on this machine.",
 )
+on_mismatch_option = click.option(
+    "--on-mismatch",
+    type=click.Choice(["error", "warn"]),
+    default="error",
+    show_default=True,
+    help="When LQ pixels decoded here are not the recorded ones: leave them out, or use them.",
+)
 folder_argument = click.argument("folder", default="data/cir", type=click.Path(path_type=Path))
 jobs_option = click.option(
     "--jobs", type=click.IntRange(1), help="Rows at a time; default: one per core."
 )
+
+
+def _resources(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> dict[str, dict[str, float]]:
+    return backends.parse_resources(value)
+
+
+def backend_options(command: Callable[..., None]) -> Callable[..., None]:
+    """``--backend``, ``--scheduler`` and ``--resources``; the command gets a Backend."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, backend: str, scheduler: str, resources: Any, **given: Any) -> None:
+        chosen = backends.Backend(backend, scheduler, resources)
+        command(*args, backend=chosen, **given)
+
+    for option in (
+        click.option(
+            "--resources",
+            multiple=True,
+            callback=_resources,
+            metavar="CODEC=NAME:AMOUNT,...",
+            help="What a row of a codec needs of a cluster's worker, e.g. hific=GPU:1.",
+        ),
+        click.option(
+            "--scheduler",
+            default="",
+            metavar="ADDRESS",
+            help="The cluster of --backend dask or ray, e.g. tcp://head:8786.",
+        ),
+        click.option(
+            "--backend",
+            type=click.Choice(backends.NAMES),
+            default="threading",
+            show_default=True,
+            help="Where rows run: here, or on a Dask or Ray cluster; see docs/cluster.md.",
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def _use_weights_dir(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -99,9 +99,9 @@ def test_exit_codes_tell_some_from_none(photos, tmp_path) -> None:
 def test_user_errors_are_one_sentence(tmp_path) -> None:
     for args, message in (
         (("build", "nowhere"), "nowhere"),
-        (("build", "--codec", "vcc"), "did you mean 'vvc'"),
+        (("build", "--codec", "vcc"), "did you mean vvc?"),
         (("build", "--codec", "jpeg", "--qp", "37"), "--qp"),
-        (("build", "--recipe", "papre"), "papre"),
+        (("build", "--recipe", "papre"), "did you mean paper?"),
         (("verify", "nowhere"), "cirbench build"),
     ):
         done = cirbench(*args, cwd=tmp_path, code=1)
