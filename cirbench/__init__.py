@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate as evaluate
     from .manifest import Manifest as Manifest
 
-__version__ = "0.1.0"
+try:
+    from ._version import __version__ as __version__
+except ImportError:  # a checkout that was never installed
+    __version__ = "0.1.dev0"
 
 _EXPORTS = {
     "build": ("cirbench.builder.build", "build"),
