@@ -117,7 +117,7 @@ def test_probe_names_exact_versions() -> None:
 
 
 def test_a_mistyped_codec_suggests_the_right_one() -> None:
-    with pytest.raises(CirbenchError, match="did you mean 'hevc'"):
+    with pytest.raises(CirbenchError, match="did you mean hevc"):
         codecs.get("hevk")
 
 

@@ -182,6 +182,7 @@ def test_what_an_earlier_run_wrote_inside_the_source_is_not_restored_again(photo
 
 def test_restore_says_what_to_name_when_there_is_no_checkpoint(photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(checkpoints, "shipped", lambda: None)
     done = restore(photos)
     assert done.exit_code == 1 and "no checkpoint under runs" in done.output
     assert "deblock" in done.output

@@ -137,7 +137,7 @@ def test_broken_set_file_is_named(
 
 
 def test_unknown_set_is_an_error_that_lists_the_known_ones() -> None:
-    with pytest.raises(CirbenchError, match="no set is called 'live2'; known are bsds500"):
+    with pytest.raises(CirbenchError, match="no set is called 'live2'; did you mean live1"):
         sets.load("live2")
 
 
