@@ -99,6 +99,7 @@ BEFORE = {
         "cirbench build train=~/photos --split train --codec jpeg --out data/train",
         "cirbench build test=~/photos --split test --codec jpeg --out data/test",
     ],
+    "small.md": ["cirbench build live1=LIVE1 --codec jpeg --split test --out data/bench"],
     "stats.md": ["cirbench build live1=LIVE1 --codec jpeg,webp --out data/live1"],
 }
 

@@ -99,11 +99,18 @@ def create_compensator(checkpoint: Path | None, device: str | None) -> Any:
 def create(checkpoint: Path | None, device: str | None) -> Any:
     """The factory that the registry calls.
 
-    Raises CirbenchError without a checkpoint, or with one that cannot be used; UnavailableError
-    when a package is missing.
+    Without a checkpoint: the newest below ``runs``, else the one that comes with cirbench.
+
+    Raises CirbenchError when there is none, or it cannot be used; UnavailableError when a package
+    is missing.
     """
     if checkpoint is None:
-        raise CirbenchError("moe_diffir needs a checkpoint; train one, or give its path")
+        from ...evaluation.checkpoints import default
+
+        found = default()
+        if found is None or found.model != "moe_diffir":
+            raise CirbenchError("moe_diffir needs a checkpoint; train one, or give its path")
+        checkpoint = found.path
     try:
         import torch
 
