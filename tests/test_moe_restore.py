@@ -216,9 +216,14 @@ def test_a_partial_checkpoint_fills_a_model_that_has_the_rest(
     assert torch.equal(other.v2t.conv.weight, model.v2t.conv.weight)
 
 
-def test_unusable_checkpoints_are_named(model: MoEDiffIR, tmp_path: Path) -> None:
+def test_unusable_checkpoints_are_named(
+    model: MoEDiffIR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from safetensors.torch import save_file
 
+    from cirbench.evaluation import checkpoints
+
+    monkeypatch.setattr(checkpoints, "default", lambda: None)
     with pytest.raises(CirbenchError, match="checkpoint"):
         create(None, None)
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
