@@ -33,11 +33,11 @@ class Muon(torch.optim.Optimizer):
             for p in (p for p in group["params"] if p.grad is not None):
                 mean = self.state[p].setdefault("mean", torch.zeros_like(p))
                 mean.lerp_(p.grad, 1 - group["momentum"])
-                update = _orthogonal(p.grad.lerp(mean, group["momentum"]).flatten(1))
+                update = orthogonal(p.grad.lerp(mean, group["momentum"]).flatten(1))
                 p.add_(update.view_as(p), alpha=-group["lr"])
 
 
-def _orthogonal(matrix: Tensor) -> Tensor:
+def orthogonal(matrix: Tensor) -> Tensor:
     """Nearly the orthogonal factor of ``matrix``: five steps of a quintic Newton-Schulz iteration,
     which bring all singular values into about 0.7 to 1.2."""
     wide = matrix.shape[0] <= matrix.shape[1]

@@ -41,6 +41,7 @@ from cirbench.codecs.torch_compat import import_torchvision
 from cirbench.errors import CirbenchError
 from cirbench.samples import sample_source
 from cirbench.sources import Source, find
+from cirbench.train.optimizer import Muon
 
 import_torchvision()  # before compressai imports it
 from compressai.models import Cheng2020Attention  # noqa: E402
@@ -339,40 +340,6 @@ def _energy(x: Tensor) -> Tensor:
 
 
 # ----------------------------------------------------------------------------------- training
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum whose update is made orthogonal (Jordan et al. 2024), for inner convolutions.
-
-    Each kernel counts as a matrix, outputs x (inputs, height, width). In short runs it gets further
-    than Adam.
-    """
-
-    def __init__(self, parameters: Sequence[nn.Parameter], lr: float, momentum: float = 0.95):
-        super().__init__(parameters, {"lr": lr, "momentum": momentum})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
-        """One update of every parameter that has a gradient."""
-        for group in self.param_groups:
-            for p in (p for p in group["params"] if p.grad is not None):
-                mean = self.state[p].setdefault("mean", torch.zeros_like(p))
-                mean.lerp_(p.grad, 1 - group["momentum"])
-                update = _orthogonal(p.grad.lerp(mean, group["momentum"]).flatten(1))
-                p.add_(update.view_as(p), alpha=-group["lr"])
-
-
-def _orthogonal(matrix: Tensor) -> Tensor:
-    """Nearly the orthogonal factor of ``matrix``: five steps of a quintic Newton-Schulz iteration,
-    which bring all singular values into about 0.7 to 1.2."""
-    wide = matrix.shape[0] <= matrix.shape[1]
-    x = matrix if wide else matrix.T
-    x = x / (x.norm() + 1e-7)
-    for _ in range(5):
-        square = x @ x.T
-        x = 3.4445 * x + (2.0315 * square @ square - 4.775 * square) @ x
-    x = x if wide else x.T
-    return x * max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
 
 
 def _is_inner(p: nn.Parameter) -> bool:
