@@ -235,5 +235,7 @@ def restore(
             f"{len(done.written)} images restored into {out}, {len(done.skipped)} already "
             f"there, {len(done.problems)} failed"
         )
+    if done.written:
+        click.echo(files.cost(done), err=True)
     if done.problems:
         sys.exit(3 if done.written or done.skipped else 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -136,6 +137,7 @@ def test_restore_keeps_names_and_sizes_and_never_overwrites(photos, tmp_path):
     done = restore(photos, "--model", "deblock", "--out", out)
     assert done.exit_code == 0, done.output
     assert "3 images restored" in done.output
+    assert re.search(r"MP in .* s per megapixel; peak memory \d+\.\d GB", done.output)
     for file in ("astronaut.png", "chelsea.png", "sub/coffee.png"):
         made = read(out / file).rgb
         assert made.shape == read(photos / file).rgb.shape
