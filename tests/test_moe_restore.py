@@ -271,3 +271,19 @@ def test_the_compensator_alone_decodes_the_lq_images_own_latents(
     assert alone.info().name == "moe_diffir_compensator"
     odd = image[..., :61, :70].numpy()
     assert alone.restore(odd, seeds=[0] * len(odd)).shape == odd.shape
+
+
+def test_a_checkpoint_of_stage_1_is_decoded_without_the_compensator(
+    model: MoEDiffIR, image: torch.Tensor, tmp_path: Path
+) -> None:
+    from cirbench.models import restorer
+
+    lq = image[..., :64, :64]
+    checkpoint.save(model, tmp_path, notes={"stage": "prompt"})
+    whole = create(tmp_path, "cpu")
+    made = whole.restore(lq.numpy(), seeds=[3] * len(lq))
+    expected = restore(model, lq, seeds=[3] * len(lq), weight=0.0)
+    assert np.allclose(made, expected.numpy(), atol=1e-3)
+    assert "plain decoder" in whole.info().version
+    with pytest.raises(CirbenchError, match="train stage 2"):
+        restorer.get("moe_diffir_compensator", tmp_path, "cpu")

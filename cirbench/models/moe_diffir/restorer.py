@@ -26,10 +26,15 @@ class Restorer:
         model: the model, on its device.
         checkpoint: hash of its weights.
         trained_on: folder of the data set it was trained on, "" when unknown.
+        stage: the stage that it comes from. After stage I the compensator is not used: stage II
+            trains it.
     """
 
-    def __init__(self, model: MoEDiffIR, checkpoint: str = "", trained_on: str = "") -> None:
+    def __init__(
+        self, model: MoEDiffIR, checkpoint: str = "", trained_on: str = "", stage: str = ""
+    ) -> None:
         self.model, self._checkpoint, self._trained_on = model, checkpoint, trained_on
+        self.compensates = stage != "prompt"
 
     def restore(self, lq: Batch, *, seeds: Sequence[int], prompt: str | None = None) -> Batch:
         """Restore float32 (B, 3, H, W) in [0, 1] of any size.
@@ -41,7 +46,8 @@ class Restorer:
         from .restore import restore
 
         image = torch.from_numpy(np.ascontiguousarray(lq, np.float32))
-        return np.asarray(restore(self.model, image, seeds=seeds).numpy(), np.float32)
+        weight = None if self.compensates else 0.0
+        return np.asarray(restore(self.model, image, seeds=seeds, weight=weight).numpy())
 
     def loads(self, lq: Batch) -> list[Batch]:
         """Share of tokens that chose each prompt, (B, N) per scale; see :func:`.restore.loads`."""
@@ -56,11 +62,12 @@ class Restorer:
         """Name, parameters of the whole model, checkpoint, and what else decides its pixels."""
         config = self.model.config
         sampler, tile = config.sampler, f"tile {config.tile}/{config.overlap}"
+        plain = "" if self.compensates else ", plain decoder"
         return Info(
             "moe_diffir",
             parameters=sum(one.numel() for one in self.model.parameters()),
             checkpoint=self._checkpoint,
-            version=f"{CODE}, {sampler.kind} {sampler.steps}, {tile}",
+            version=f"{CODE}, {sampler.kind} {sampler.steps}, {tile}{plain}",
             trained_on=self._trained_on,
         )
 
@@ -92,8 +99,16 @@ class Compensator:
 
 
 def create_compensator(checkpoint: Path | None, device: str | None) -> Any:
-    """The factory of :class:`Compensator`; raises what :func:`create` raises."""
-    return Compensator(create(checkpoint, device))
+    """The factory of :class:`Compensator`.
+
+    Raises CirbenchError for a checkpoint of stage I, and what :func:`create` raises.
+    """
+    whole = create(checkpoint, device)
+    if not whole.compensates:
+        raise CirbenchError(
+            f"{checkpoint} is of stage I, which trains no compensator; train stage 2, too"
+        )
+    return Compensator(whole)
 
 
 def create(checkpoint: Path | None, device: str | None) -> Any:
@@ -130,4 +145,4 @@ def create(checkpoint: Path | None, device: str | None) -> Any:
     model = load_with(checkpoint, external) if external else load(checkpoint)
     # The layout that convolutions are fastest in: on CPUs it saves a quarter of the time.
     model = model.to(name, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Restorer(model, digest(checkpoint), facts.get("trained_on", ""))
+    return Restorer(model, digest(checkpoint), facts.get("trained_on", ""), facts.get("stage", ""))
