@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import joblib
 from PIL import Image
@@ -93,13 +92,11 @@ def of(request: Request, measure: bool = False) -> Cost:
 
 def _per_megapixel(task: Task, mode: str) -> trial.Price:
     """What a task cost on one core of one machine."""
-    measured: dict[str, Any] = codecs.get(task.codec).encoders[task.settings["encoder"]]["estimate"]
-    seconds = measured["seconds"]
-    spent = seconds[task.settings["preset"]] if isinstance(seconds, dict) else seconds
-    bpp = measured["bpp"]
-    if store.keeps_pixels(mode, codecs.get(task.codec)):
-        spent, bpp = spent + _PNG_SECONDS, bpp + _PNG_BPP
-    return trial.Price(0.0, 0.0, float(spent), 1e6 / 8 * bpp)
+    codec = codecs.get(task.codec)
+    seconds, bpp = codec.estimate(task.settings)
+    if store.keeps_pixels(mode, codec):
+        seconds, bpp = seconds + _PNG_SECONDS, bpp + _PNG_BPP
+    return trial.Price(0.0, 0.0, seconds, 1e6 / 8 * bpp)
 
 
 def _size(found: Sequence[Found], tiling: Tiling | None) -> tuple[int, float, float]:

@@ -11,7 +11,6 @@ from typing import Any
 from .. import codecs
 from ..backends import attempts
 from ..errors import CirbenchError
-from ..recipe import Task
 from ..sources import Found
 from . import plan, row
 from .plan import Work
@@ -30,7 +29,7 @@ def pieces(work: Iterable[Work]) -> Iterator[list[Work]]:
     piece: list[Work] = []
     spent = 0.0
     for one in work:
-        seconds = _seconds(one.task) * _MEGAPIXELS
+        seconds = codecs.get(one.task.codec).estimate(one.task.settings).seconds * _MEGAPIXELS
         if piece and (one.found is not piece[0].found or spent + seconds > _AT_RISK):
             yield piece
             piece, spent = [], 0.0
@@ -38,13 +37,6 @@ def pieces(work: Iterable[Work]) -> Iterator[list[Work]]:
         spent += seconds
     if piece:
         yield piece
-
-
-def _seconds(task: Task) -> float:
-    """Per megapixel, on one core."""
-    encoder = codecs.get(task.codec).encoders[task.settings["encoder"]]
-    seconds: Any = encoder["estimate"]["seconds"]
-    return float(seconds[task.settings["preset"]] if isinstance(seconds, dict) else seconds)
 
 
 def key(work: Work) -> str:

@@ -19,9 +19,9 @@ from typing import Any, cast
 from .. import suggest
 from ..errors import CirbenchError, CodecError
 from ..resources import data_dir
-from .base import RGB, CodecModule, Encoded, Probe, Settings
+from .base import RGB, CodecModule, Encoded, Estimate, Probe, Settings
 
-__all__ = ["RGB", "Codec", "Encoded", "Probe", "Settings", "get", "names"]
+__all__ = ["RGB", "Codec", "Encoded", "Estimate", "Probe", "Settings", "get", "names"]
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,14 @@ class Codec:
         """Is the encoder on this machine, and which version exactly?"""
         settings = settings or self.settings()
         return self.module(settings).probe(settings)
+
+    def estimate(self, settings: Settings) -> Estimate:
+        """What coding with these settings costs, an order of magnitude."""
+        measured = self.encoders[settings["encoder"]]["estimate"]
+        seconds = measured["seconds"]
+        if isinstance(seconds, dict):
+            seconds = seconds[settings["preset"]]
+        return Estimate(float(seconds), float(measured["bpp"]))
 
 
 def read_settings(text: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,18 @@ class Probe:
     version: str = ""
     decoder: str = ""
     hint: str = ""
+
+
+class Estimate(NamedTuple):
+    """What coding costs, by ``[encoder.*.estimate]`` in ``codecs/*.toml``: one machine's numbers.
+
+    Attributes:
+        seconds: to encode and decode a megapixel on one core.
+        bpp: bits per pixel of the bitstream.
+    """
+
+    seconds: float
+    bpp: float
 
 
 class CodecModule(Protocol):

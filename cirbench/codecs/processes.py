@@ -63,8 +63,7 @@ def encoder_limit(codec: str, settings: Settings, pixels: int) -> float:
     """:func:`limit` by what the codec's estimate (``codecs/<codec>.toml``) says of its encoder."""
     from . import get
 
-    seconds: Any = get(codec).encoders[settings["encoder"]]["estimate"]["seconds"]
-    return limit(pixels, seconds[settings["preset"]] if isinstance(seconds, dict) else seconds)
+    return limit(pixels, get(codec).estimate(settings).seconds)
 
 
 @dataclass
