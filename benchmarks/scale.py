@@ -48,7 +48,7 @@ def paths(photos: int) -> Iterator[str]:
 def request(folder: Path) -> Any:
     """What ``cirbench build photos --codec jpeg,... --store bitstream-only`` asks for."""
     from cirbench import recipe
-    from cirbench.builder.build import Request
+    from cirbench.builder.request import Request
     from cirbench.sources import Source
 
     chosen = recipe.load("paper")
@@ -90,8 +90,8 @@ def fill(folder: Path, photos: int) -> None:
     import numpy as np
 
     from cirbench.builder import available, plan, settled, store
-    from cirbench.builder.build import find
     from cirbench.builder.journal import ImageRecord, Journal
+    from cirbench.builder.request import find
     from cirbench.builder.row import Target, _labels
     from cirbench.codecs import get
 
@@ -140,8 +140,8 @@ def fill(folder: Path, photos: int) -> None:
 
 def plan_all(folder: Path, photos: int) -> None:
     from cirbench.builder import finished, plan
-    from cirbench.builder.build import find
     from cirbench.builder.journal import Journal
+    from cirbench.builder.request import find
 
     asked = request(folder)
     with tempfile.TemporaryDirectory(dir=folder) as empty, Journal(Path(empty)) as journal:

@@ -126,10 +126,11 @@ def build(
     SOURCE is a folder, an image, or NAME=FOLDER; without one, the sample photos that come with
     scikit-image are used. Without --codec, every task of the recipe is built.
     """
-    from . import estimate
+    from . import estimate, manifest
     from . import recipe as recipes
-    from .builder import known
-    from .builder.build import Request, parse_sources, run
+    from .builder import journal, known
+    from .builder.build import run
+    from .builder.request import Request, parse_sources
     from .report import contact_sheet, summary
 
     chosen = recipes.load(recipe)
@@ -149,7 +150,7 @@ def build(
         click.echo("no SOURCE given: using the sample photos inside scikit-image (set 'sample')")
     unnamed = known.unnamed(source, set_name, sources)
     request = Request(sources, tasks, chosen, unnamed=unnamed, **rest)
-    begun = (request.out / "journal.sqlite").exists()  # going on needs no second yes
+    begun = (request.out / journal.FILE_NAME).exists()  # going on needs no second yes
     if dry_run or not (yes or begun or not sys.stdin.isatty()):
         cost = estimate.of(request, measure=dry_run)
         if dry_run or cost.is_large:
@@ -168,7 +169,7 @@ def build(
         click.echo(f"no contact sheet: {error}", err=True)
         sheet = None
     click.echo(f"{result.made} rows made, {result.skipped} already there, {result.failed} failed")
-    for file in ("manifest.parquet", *([sheet.name] if sheet else [])):
+    for file in (manifest.FILE_NAME, *([sheet.name] if sheet else [])):
         click.echo(f"  {result.out / file}")
     for line in summary.failures(result.out, set(result.sets)):
         click.echo(line, err=True)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from . import codecs, trial
 from .builder import available, store
-from .builder.build import Request, find
+from .builder.request import Request, find
 from .builder.row import Target
 from .recipe import Task
 from .sources import Found

@@ -12,6 +12,7 @@ import click
 
 from . import backends
 from .completion import Complete
+from .listed import listed
 
 
 class CommaList(click.ParamType):  # type: ignore[type-arg]
@@ -23,7 +24,7 @@ class CommaList(click.ParamType):  # type: ignore[type-arg]
         """Split at commas, dropping empty parts."""
         if isinstance(value, tuple):
             return value
-        return tuple(part.strip() for part in str(value).split(",") if part.strip())
+        return tuple(listed(str(value)))
 
 
 def _flat(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[str, ...]:

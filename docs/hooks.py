@@ -24,7 +24,7 @@ OUTSIDE = {
 
 # Names beside cirbench.__all__ that the guides use.
 MORE = (
-    "cirbench.builder.build.Request",
+    "cirbench.builder.request.Request",
     "cirbench.builder.build.Result",
     "cirbench.models.restorer.Restorer",
     "cirbench.models.restorer.Info",

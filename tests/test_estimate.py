@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from cirbench import estimate, recipe, trial
-from cirbench.builder.build import Request
+from cirbench.builder.request import Request
 from cirbench.cli import main
 from cirbench.sources import Source
 from cirbench.trial import Price, _price, _Timing

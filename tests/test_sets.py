@@ -13,6 +13,7 @@ import cirbench
 from cirbench import cli, recognise, resources, sets
 from cirbench.builder import build as builder
 from cirbench.builder import collect, known
+from cirbench.builder.request import Request, parse_sources
 from cirbench.builder.store import pixel_sha256
 from cirbench.errors import CirbenchError
 from cirbench.recipe import load as load_recipe
@@ -57,11 +58,9 @@ def toy_is_known(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def run(sources: list[str], out: Path, **options: object) -> list[str]:
     """What a build says; JPEG QF 5."""
     tasks = select(load_recipe("paper"), ["jpeg"], {"qf": ["5"]})
-    found = builder.parse_sources(sources, None, None)
+    found = parse_sources(sources, None, None)
     unnamed = known.unnamed(sources, None, found)
-    request = builder.Request(
-        found, tasks, load_recipe("paper"), out, unnamed=unnamed, jobs=1, **options
-    )
+    request = Request(found, tasks, load_recipe("paper"), out, unnamed=unnamed, jobs=1, **options)
     said: list[str] = []
     builder.run(request, said.append)
     return said
@@ -232,10 +231,10 @@ def test_folder_that_nobody_named_gets_the_known_sets_name_and_splits(
 
 @pytest.mark.usefixtures("toy_is_known")
 def test_name_and_split_that_the_user_gave_win(photos: Path, tmp_path: Path) -> None:
-    found = builder.parse_sources([f"mine={photos}"], None, "train")
+    found = parse_sources([f"mine={photos}"], None, "train")
     tasks = select(load_recipe("paper"), ["jpeg"], {"qf": ["5"]})
     said: list[str] = []
-    request = builder.Request(found, tasks, load_recipe("paper"), tmp_path / "out", jobs=1)
+    request = Request(found, tasks, load_recipe("paper"), tmp_path / "out", jobs=1)
     result = builder.run(request, said.append)
     assert said == ["mine is toy: 3 of 3 images recognised"] and result.sets == ("mine",)
     assert set(splits_of(tmp_path / "out").values()) == {"train"}

@@ -11,7 +11,8 @@ import imagecodecs
 import numpy as np
 
 from .. import codecs, info, recipe
-from ..builder.build import Request, run
+from ..builder.build import run
+from ..builder.request import Request
 from ..codecs import RGB
 from ..errors import CirbenchError
 from ..manifest import Manifest

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import joblib
 from tqdm import tqdm
 
 from .. import __version__
 from ..backends import attempts
 from ..backends.workers import Call, Workers
 from ..codecs.base import RGB
-from ..errors import CirbenchError, InputError
+from ..errors import InputError
 from ..manifest import Manifest
 from ..metrics import protocol as protocols
 from . import scoring
@@ -261,10 +260,3 @@ def _bar(total: int, what: str) -> tqdm[Any]:
     return tqdm(
         total=total, unit="row", desc=what, disable=True if total == 0 else None, file=sys.stderr
     )
-
-
-def check_jobs(jobs: int | None) -> int:
-    """Workers: ``jobs``, or one per core. Raises CirbenchError below 1."""
-    if jobs is not None and jobs < 1:
-        raise CirbenchError(f"jobs cannot be {jobs}; it is at least 1")
-    return jobs or int(joblib.cpu_count())

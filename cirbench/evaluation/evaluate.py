@@ -7,27 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import check
 from ..backends import Backend
 from ..backends.workers import opened
 from ..builder import store
 from ..errors import CirbenchError, CodecError, InputError
+from ..listed import listed
+from ..manifest import FILE_NAME as MANIFEST_NAME
 from ..manifest import Manifest
-from ..models import restorer
 from . import (
-    checkpoints,
     collect,
     engine,
     files,
-    match,
-    methods,
     paired,
     provenance,
     request,
     router_map,
+    selection,
     sets,
     tables,
 )
@@ -104,10 +103,10 @@ def evaluate(
         model=model,
         checkpoint=Path(checkpoint) if checkpoint else None,
         name=name,
-        metrics=_listed(metrics),
-        protocols=_listed(protocol),
+        metrics=listed(metrics),
+        protocols=listed(protocol),
         split=split,
-        where={key: _listed(value) for key, value in (where or {}).items()},
+        where={key: listed(value) for key, value in (where or {}).items()},
         limit=limit,
         by=by,
         against=against,
@@ -121,12 +120,6 @@ def evaluate(
         command="cirbench.evaluate",
     )
     return run(chosen)
-
-
-def _listed(values: Values) -> list[str]:
-    if isinstance(values, str):
-        return [part.strip() for part in values.split(",") if part.strip()]
-    return list(values)
 
 
 def default_out(data: Path) -> Path:
@@ -143,7 +136,7 @@ def run(chosen: Request, say: Say = lambda line: None) -> Results:
     wanted, left_out = request.pairs(chosen.metrics, chosen.protocols)
     remarks += left_out
     out = chosen.out.expanduser()
-    if (out / "manifest.parquet").exists():
+    if (out / MANIFEST_NAME).exists():
         raise CirbenchError(f"{out} is a data set; choose another --out")
     rows = list(manifest)
     chosen.backend.check_resources(engine.WORK, "part of an evaluation")
@@ -151,9 +144,10 @@ def run(chosen: Request, say: Say = lambda line: None) -> Results:
     with opening as workers, store.lock(out), Journal(out) as journal:
         trouble = Trouble()
         device = chosen.device or _best_device(wanted)
-        jobs = engine.check_jobs(chosen.jobs)
+        jobs = chosen.jobs or int(joblib.cpu_count())
         context = Context(manifest, journal, trouble, device, jobs, workers)
-        scored = _methods(chosen, manifest, rows, journal, out, remarks)
+        scored, about = selection.select(chosen, manifest, rows, journal, out)
+        remarks += about
         for remark in remarks:
             say(remark)
         able = [pair for pair in wanted if not pair[0].problem()]
@@ -220,62 +214,6 @@ def _best_device(wanted: Sequence[Pair]) -> str:
 
 
 _NETWORKS = ("lpips", "lpips-vgg", "dists", "fid", "clip-iqa", "maniqa")
-
-
-def _methods(
-    chosen: Request,
-    manifest: Manifest,
-    rows: Sequence[methods.Row],
-    journal: Journal,
-    out: Path,
-    remarks: list[str],
-) -> list[Method]:
-    """LQ, then what was asked for; remarks about them are added to ``remarks``."""
-    scored = [methods.unrestored(manifest)]
-    if chosen.outputs:
-        one = chosen.outputs
-        matched = match.match(one.folder, rows, one.pattern, one.table)
-        remarks += matched.notes
-        label = chosen.name or one.folder.resolve().name
-        scored.append(methods.folder(label, manifest, one.folder, matched))
-    name, checkpoint = chosen.model, chosen.checkpoint
-    if checkpoint and not name:
-        name = checkpoints.model_of(checkpoint)
-    if not name and not chosen.outputs:
-        found = checkpoints.default()
-        if found and (text := checkpoints.problem(found)):
-            remarks.append(f"left out, the small {found.model} that comes with cirbench: {text}")
-        elif found:
-            name, checkpoint = found.model, found.path
-            remarks.append(f"checkpoint: {checkpoint} ({name})")
-    if name:
-        made = restorer.get(name, checkpoint, chosen.device)
-        remarks += guard(made.info(), manifest)
-        label = chosen.name or made.info().name
-        place = checkpoint.expanduser().absolute() if checkpoint else None
-        same = methods.Same(name, place, chosen.device, made.info())
-        scored.append(
-            methods.cached(label, manifest, made, same, out, journal.restored, journal.remember)
-        )
-    methods.check_labels(scored)
-    labels = [method.label for method in scored]
-    if chosen.against not in labels:
-        raise CirbenchError(
-            f"--against {chosen.against!r} is none of the models; there is {', '.join(labels)}"
-        )
-    return scored
-
-
-def guard(info: restorer.Info, manifest: Manifest) -> list[str]:
-    """Warnings where the rows to score do not fit what a checkpoint was trained on."""
-    if not info.trained_on:
-        return []
-    try:
-        trained = Manifest.open(info.trained_on)
-    except CirbenchError as error:
-        return [f"{info.name}: what it was trained on cannot be compared with the test: {error}"]
-    found = check.check(trained, manifest)
-    return [f"{info.name}, trained on {info.trained_on}: {problem}" for problem in found.problems]
 
 
 def _tables(

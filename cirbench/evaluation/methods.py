@@ -38,7 +38,6 @@ class Method:
         restore: make and keep what ``reader`` reads, for methods that have to; else None.
         parallel: ``restore`` may be called from several threads.
         problems: what is known to be wrong with single rows, by row id.
-        notes: remarks about the method as a whole.
         details: for the provenance.
         loads: the share of tokens that chose each prompt, (B, N) per scale, of LQ images
             float32 (B, 3, H, W), for restorers with a router; else None.
@@ -54,7 +53,6 @@ class Method:
     restore: Callable[[Row], None] | None
     parallel: bool
     problems: Mapping[str, str]
-    notes: tuple[str, ...]
     details: str
     loads: Callable[[Batch], Sequence[Batch]] | None = None
     order: Callable[[Row], Callable[[], None] | None] | None = None
@@ -75,7 +73,7 @@ def unrestored(manifest: Manifest) -> Method:
     def source(row: Row) -> str:
         return _lq_source(manifest, row)
 
-    return Method(LQ, "", source, reader, None, True, {}, (), "the unrestored input")
+    return Method(LQ, "", source, reader, None, True, {}, "the unrestored input")
 
 
 def _lq_source(manifest: Manifest, row: Row) -> str:
@@ -103,8 +101,7 @@ def folder(label: str, manifest: Manifest, root: Path, matched: Matched) -> Meth
     def reader(row: Row) -> Callable[[], RGB]:
         return partial(_read_output, matched.paths[row["row_id"]].absolute(), lq, row)
 
-    notes = tuple(matched.notes)
-    return Method(label, "", source, reader, None, True, matched.problems, notes, str(root))
+    return Method(label, "", source, reader, None, True, matched.problems, str(root))
 
 
 def _read_output(path: Path, manifest: Manifest, row: Row) -> RGB:
@@ -173,7 +170,6 @@ def cached(
         restore,
         info.thread_safe,
         {},
-        (),
         details,
         getattr(restorer, "loads", None),
         order,

@@ -20,8 +20,6 @@ DEFAULT_METRICS = ("psnr", "ssim", "ms-ssim", "psnr-b", "gmsd", "vmaf", "psnr-hv
 """Computed without ``--metrics``: the full-reference ones that need no weights."""
 
 SPLITS = ("train", "test", "all")
-FILTERS = ("set", "codec", "task", "kind")
-"""Columns by which rows can be chosen."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from functools import cache
 
 from .. import suggest
 from ..errors import CirbenchError
+from ..listed import listed
 from .base import Metric as Metric
 
 
@@ -60,8 +61,8 @@ def parse(text: str) -> tuple[Metric, ...]:
 
     Raises CirbenchError for an unknown name (suggesting the nearest) and for an empty list.
     """
-    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    wanted = listed(text)
     if not wanted:
         raise CirbenchError(f"no metric in {text!r}; name some of: {', '.join(names())}")
-    listed = names() if wanted == ["all"] else tuple(dict.fromkeys(wanted))
-    return tuple(get(name) for name in listed)
+    chosen = names() if wanted == ["all"] else tuple(dict.fromkeys(wanted))
+    return tuple(get(name) for name in chosen)
