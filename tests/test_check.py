@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import cirbench
-from cirbench import Manifest
+from cirbench import Manifest, sources
 from cirbench.check import Mismatch, Report, check
 from cirbench.cli import main
 
@@ -197,3 +197,35 @@ def test_splits_and_failed_rows_do_not_count(folders) -> None:
 def test_a_missing_data_set_is_one_sentence(tmp_path) -> None:
     done = CliRunner().invoke(main, ["check", str(tmp_path / "a"), str(tmp_path / "b")])
     assert done.exit_code == 1 and "cirbench: there is no" in done.output
+
+
+def test_leaks_are_found_between_tiles_photos_and_pieces_others_cut(photos, tmp_path) -> None:
+    whole, tiled, pieces = (tmp_path / name for name in ("whole", "tiled", "pieces"))
+    cirbench.build(f"other={photos}", codec="jpeg", out=whole, limit=2)
+    cirbench.build(photos, codec="jpeg", out=tiled, tile=48, stride=32)
+    folder = tmp_path / "cut"
+    folder.mkdir()
+    rgb = sources.read(photos / "coffee.png").rgb[:48, :48]
+    (folder / "one.png").write_bytes(imagecodecs.png_encode(rgb))
+    cirbench.build(folder, codec="jpeg", out=pieces)
+    one, many, cut_by_others = map(Manifest.open, (whole, tiled, pieces))
+    both = (("other/astronaut.png", "photos/astronaut.png"),)
+    both += (("other/chelsea.png", "photos/chelsea.png"),)
+    assert check(one, many).leaks == both
+    assert check(many, one).leaks == tuple((b, a) for a, b in both)
+    assert check(many, cut_by_others).leaks == (("photos/coffee.png", "cut/one.png"),)
+    assert check(cut_by_others, many).leaks == (("cut/one.png", "photos/coffee.png"),)
+    assert check(one, cut_by_others).leaks == ()
+    assert check(many, one).train.images == 3
+
+
+def test_equal_tiles_of_different_photos_are_no_leak(tmp_path) -> None:
+    for name, seed in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        rgb = np.random.default_rng(seed).integers(0, 256, (16, 32, 3), np.uint8)
+        rgb[:, :16] = 255  # the same white sky
+        (tmp_path / name / "x.png").write_bytes(imagecodecs.png_encode(rgb))
+        cirbench.build(tmp_path / name, codec="jpeg", out=tmp_path / f"{name}-out", tile=16)
+    a, b = (Manifest.open(tmp_path / f"{name}-out") for name in ("a", "b"))
+    assert set(a.table["hq_sha256"].to_pylist()) & set(b.table["hq_sha256"].to_pylist())
+    assert check(a, b).leaks == ()

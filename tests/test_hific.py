@@ -1,15 +1,9 @@
-"""HiFiC with tiny random models, saved the way the public training script saves its own."""
+"""HiFiC with tiny random models: what its encoder, its decoder and its entropy coder make."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import os
-import pickle
-import sys
-import types
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,60 +18,20 @@ from cirbench.codecs import torch_compat  # noqa: E402
 torch_compat.import_torchvision()
 pytest.importorskip("compressai")
 
-from cirbench import weights  # noqa: E402
-from cirbench.codecs import hific, hific_entropy, hific_load, hific_model  # noqa: E402
-from cirbench.codecs.base import RGB  # noqa: E402
-from cirbench.errors import CirbenchError, CodecError, UnavailableError  # noqa: E402
+from tiny_hific import LOW, MED, args_of, model_of, save, save_all  # noqa: E402
 
-LOW = hific_model.Config((4, 4, 6, 6, 8), (10, 8, 6, 6, 4), 6, 5, blocks=2, signed=True)
-MED = replace(LOW, blocks=1, signed=False, likelihood="logistic")
-HIGH = replace(LOW, latent=7, channel_norm=False)
+from cirbench import weights  # noqa: E402
+from cirbench.codecs import hific, hific_entropy, hific_model  # noqa: E402
+from cirbench.codecs.base import RGB  # noqa: E402
+from cirbench.errors import CodecError, UnavailableError  # noqa: E402
+
 Samples = NDArray[np.float64]
 SETTINGS = {"encoder": "cirbench", "weights": "published", "device": "cpu", "threads": 1}
 
 
-def model_of(config: hific_model.Config) -> hific_model.HiFiC:
-    """Random weights with lively latents and every scale in use."""
-    torch.manual_seed(7)
-    model = hific_model.HiFiC(config)
-    with torch.no_grad():
-        for name, values in model.named_parameters():
-            if values.dim() == 4 and values.shape[-1] > 1:
-                values.mul_(16 if name.startswith("Encoder.conv_block_out") else 4)
-            elif name.endswith(("gamma", "beta")) or ".a_" in name:
-                values.add_(0.3 * torch.randn_like(values))
-            elif name == "Hyperprior.synthesis_std.conv3.bias":
-                values.add_(1)
-    return model.eval().requires_grad_(False)
-
-
-def args_of(config: hific_model.Config) -> dict[str, Any]:
-    return {
-        "latent_channels": config.latent,
-        "n_residual_blocks": config.blocks,
-        "use_channel_norm": config.channel_norm,
-        "normalize_input_image": config.signed,
-        "likelihood_type": config.likelihood,
-        "image_dims": (3, 256, 256),
-        "lambda_schedule": {"vals": [2.0, 1.0], "steps": [50000]},
-    }
-
-
-def save(path: Path, config: hific_model.Config, **changes: Any) -> None:
-    """The public format: arguments, the model, and what training needs besides."""
-    model = model_of(config)
-    state = model.state_dict() | {"Discriminator.context_conv.weight": torch.zeros(3, 2, 3, 3)}
-    optimiser = torch.optim.Adam(model.parameters()).state_dict()
-    whole = {"args": args_of(config), "model_state_dict": state, "epoch": 8, "steps": 10}
-    torch.save(whole | {"compression_optimizer_state_dict": optimiser} | changes, path)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    for level, config in {"low": LOW, "med": MED, "high": HIGH}.items():
-        save(folder / weights.record(f"hific-{level}").file, config)
-    return folder
+    return save_all(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(autouse=True)
@@ -265,45 +219,6 @@ def test_threads_are_set_for_the_call_only(monkeypatch: pytest.MonkeyPatch) -> N
     assert seen == [before + 1] and torch.get_num_threads() == before
 
 
-def test_args_may_be_the_public_struct_or_a_namespace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = types.ModuleType("src.helpers.utils")
-    struct = type("Struct", (), {"__module__": module.__name__})
-    module.Struct = struct  # type: ignore[attr-defined]
-    made = struct()
-    vars(made).update(args_of(MED))
-    path = tmp_path / "w.pt"
-    with monkeypatch.context() as patch:
-        for name in ("src", "src.helpers"):
-            patch.setitem(sys.modules, name, types.ModuleType(name))
-        patch.setitem(sys.modules, module.__name__, module)
-        save(path, MED, args=made)
-    assert hific_load.load(path).config == MED
-    save(path, MED, args=argparse.Namespace(**args_of(MED)), epoch=np.float64(3))
-    assert hific_load.load(path).config == MED
-
-
-def test_half_precision_safetensors_are_read(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    state = {key: value.half() for key, value in model_of(HIGH).state_dict().items()}
-    path = tmp_path / "w.safetensors"
-    save_file(state, path, {"args": json.dumps(args_of(HIGH))})
-    model = hific_load.load(path)
-    assert model.config == HIGH
-    assert all(
-        value.dtype == torch.float32 and torch.equal(value, state[key].float())
-        for key, value in model.state_dict().items()
-    )
-    save_file(state, path)
-    with pytest.raises(CirbenchError, match="no args"):
-        hific_load.load(path)
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(CirbenchError, match="cannot be read"):
-        hific_load.load(path)
-
-
 def test_mini_weights_code_and_decode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
@@ -318,63 +233,6 @@ def test_mini_weights_code_and_decode(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert coded.reconstruction is not None
     decoded = hific.decode(coded.bitstream, (30, 50), settings)
     np.testing.assert_array_equal(decoded, coded.reconstruction)
-
-
-class Touch:
-    """Unpickled without care, creates a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return os.mkdir, (str(self.path),)
-
-
-def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
-    path, sign = tmp_path / "w.pt", tmp_path / "executed"
-    save(path, LOW, args=Touch(sign))
-    with pytest.raises(CirbenchError, match=r"asks for \S*mkdir, which is not data"):
-        hific_load.load(path)
-    path.write_bytes(pickle.dumps(Touch(sign), protocol=2))
-    with pytest.raises(CirbenchError, match=r"w\.pt is not a usable HiFiC checkpoint"):
-        hific_load.load(path)
-    assert not sign.exists()
-    pickle.loads(path.read_bytes())
-    assert sign.exists(), "the pickle is harmless, the test shows nothing"
-
-
-def test_truncated_checkpoints_are_refused(tmp_path: Path, folder: Path) -> None:
-    whole = (folder / weights.record("hific-low").file).read_bytes()
-    path = tmp_path / "w.pt"
-    for length in (0, 10, 5000, len(whole) // 2, len(whole) - 30):
-        path.write_bytes(whole[:length])
-        with pytest.raises(CirbenchError, match=r"w\.pt is not a usable HiFiC checkpoint"):
-            hific_load.load(path)
-
-
-def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "w.pt"
-    good, args = model_of(LOW).state_dict(), args_of(LOW)
-    key = "Generator.resblock_1.conv2.weight"
-    huge = torch.zeros(1).expand(10, 10, 30_000, 30_000)
-    cases: list[tuple[str, dict[str, Any]]] = [
-        (rf"{key} has shape \(10, 9, 3, 3\)", {"model_state_dict": good | {key: good[key][:, 1:]}}),
-        (
-            f"{key} has shape None",
-            {"model_state_dict": {name: value for name, value in good.items() if name != key}},
-        ),
-        ("H_0 is missing", {"model_state_dict": {k: v for k, v in good.items() if "H_0" not in k}}),
-        ("not finite", {"model_state_dict": good | {key: good[key] / 0}}),
-        ("larger than the file", {"model_state_dict": good | {key: huge}}),
-        ("not a dictionary", {"model_state_dict": None}),
-        ("args say latent_channels 220", {"args": args | {"latent_channels": 220}}),
-        ("draws noise", {"args": args | {"sample_noise": True}}),
-        ("likelihood_type is 'cauchy'", {"args": args | {"likelihood_type": "cauchy"}}),
-    ]
-    for message, changes in cases:
-        save(path, LOW, **changes)
-        with pytest.raises(CirbenchError, match=message):
-            hific_load.load(path)
 
 
 def test_missing_weights_and_libraries_say_what_to_do(

@@ -16,6 +16,8 @@ from cirbench.codecs import torch_compat  # noqa: E402
 torch_compat.import_torchvision()
 pytest.importorskip("compressai")
 
+from tiny_hific import save_all  # noqa: E402
+
 import cirbench  # noqa: E402
 from cirbench import Manifest, weights  # noqa: E402
 from cirbench.errors import CirbenchError  # noqa: E402
@@ -40,14 +42,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small random weights of all nine learned tasks, under their published names."""
     here = Path(__file__).parent
     cheng = _module(here.parent / "benchmarks" / "cheng2020.py")
-    hific = _module(here / "test_hific.py")
     folder = tmp_path_factory.mktemp("published")
     for number, record in enumerate(weights.records()):
         if record.model == "cheng2020-attn" and record.kind == "published":
             torch.save(cheng.random_model(16, number).state_dict(), folder / record.file)
-    for level, config in {"low": hific.LOW, "med": hific.MED, "high": hific.HIGH}.items():
-        hific.save(folder / weights.record(f"hific-{level}").file, config)
-    return folder
+    return save_all(folder)
 
 
 @pytest.fixture
