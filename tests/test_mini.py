@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -28,15 +29,12 @@ PLANS = sorted(path.stem for path in MINI.glob("*.toml"))
 
 
 @pytest.fixture(scope="module")
-def train() -> ModuleType:
-    import importlib.util
+def train() -> Iterator[ModuleType]:
+    import importlib
 
-    spec = importlib.util.spec_from_file_location("mini_train", MINI / "train.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["mini_train"] = module
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(MINI)  # where Python looks when it runs the script
+        yield importlib.import_module("train")
 
 
 def _load(path: Path) -> object:
