@@ -12,9 +12,7 @@ import pyarrow.compute as pc
 
 from . import codecs
 from .manifest import Manifest
-
-UNSEEN = ("cross-degree", "cross-type")
-"""Kinds of tasks that are meant to be tested without having been trained on."""
+from .recipe import UNSEEN
 
 HARMLESS = ("device", "threads")
 """Settings that move a learned codec's arithmetic in the last bits only: a note, no problem."""
@@ -168,9 +166,7 @@ def _tasks(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    codec = codecs.get(row["codec"])
-    level = list(codec.levels).index(codec.level(row["level"]))
-    return codecs.names().index(codec.name), level, *(str(row[name]) for name in _TASK)
+    return *codecs.rank(row["codec"], row["level"]), *(str(row[name]) for name in _TASK)
 
 
 def _profile(row: Mapping[str, Any]) -> Profile:

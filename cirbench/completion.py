@@ -79,7 +79,9 @@ def sets(ctx: click.Context) -> Iterable[str]:
 
 def kinds(ctx: click.Context) -> Iterable[str]:
     """Kinds of tasks."""
-    return "seen", "cross-degree", "cross-type", "other"
+    from . import recipe
+
+    return recipe.KINDS
 
 
 def metrics(ctx: click.Context) -> Iterable[str]:

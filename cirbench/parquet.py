@@ -1,7 +1,8 @@
-"""Parquet files that anyone may have written, read in memory that their size decides."""
+"""Parquet files: those that anyone may have written are read in memory that their size decides."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,16 @@ def read(path: Path) -> pa.Table:
     table = table.cast(schema)
     table.validate(full=True)
     return table
+
+
+def content(table: pa.Table, **options: Any) -> bytes:
+    """A table as a parquet file, zstd; equal tables give equal bytes.
+
+    ``options`` are those of pyarrow's ``write_table``.
+    """
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", **options)
+    return buffer.getvalue()
 
 
 def _length(column: pa.ChunkedArray) -> int:

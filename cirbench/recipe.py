@@ -15,7 +15,10 @@ from .codecs import Settings
 from .errors import CirbenchError
 from .resources import data_dir
 
-KINDS = ("seen", "cross-degree", "cross-type", "other")
+UNSEEN = ("cross-degree", "cross-type")
+"""Kinds of tasks that are meant to be tested without having been trained on."""
+
+KINDS = ("seen", *UNSEEN, "other")
 
 
 def canonical(settings: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ texts are the parquet file's field metadata.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -72,17 +73,26 @@ note            str    Remarks: EXIF orientation applied, ICC profile ignored, L
 error           str    Why the row failed; null unless status is "error".
 """
 
-COLUMNS = tuple(
-    Column(name, kind, doc)
-    for name, kind, doc in (line.split(maxsplit=2) for line in _TEXT.strip().splitlines())
-)
-NAMES = tuple(column.name for column in COLUMNS)
-
 _ARROW = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
 
-ARROW_SCHEMA = pa.schema(
-    [pa.field(c.name, _ARROW[c.type], metadata={"description": c.doc}) for c in COLUMNS]
-)
+
+def columns(text: str) -> tuple[Column, ...]:
+    """Columns from lines of name, type and meaning."""
+    lines = (line.split(maxsplit=2) for line in text.strip().splitlines())
+    return tuple(Column(name, kind, doc) for name, kind, doc in lines)
+
+
+def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
+    """Their Arrow schema; each field's metadata holds its meaning as ``description``."""
+    return pa.schema(
+        [pa.field(c.name, _ARROW[c.type], metadata={"description": c.doc}) for c in columns]
+    )
+
+
+COLUMNS = columns(_TEXT)
+NAMES = tuple(column.name for column in COLUMNS)
+
+ARROW_SCHEMA = arrow_schema(COLUMNS)
 """Arrow schema of ``manifest.parquet``; each field's metadata holds its description."""
 
 TIMINGS_SCHEMA = pa.schema(

@@ -16,7 +16,6 @@ from .backends.workers import Call, Workers, opened
 from .builder import plan, store
 from .errors import CirbenchError
 from .manifest import FILE_NAME, SUMS_NAME, TIMINGS_NAME, Manifest
-from .recipe import Task
 
 _HQ = ("hq_root", "hq_path", "tile", "hq_sha256", "photo_sha256")
 
@@ -175,7 +174,7 @@ def _check_hq(manifest: Manifest, rows: Sequence[Mapping[str, Any]]) -> tuple[in
 def _check_row(manifest: Manifest, row: Mapping[str, Any], decode: bool) -> tuple[int, list[str]]:
     """(files read, problems) of one row."""
     problems, files = [], 1
-    if row["row_id"] != _row_id(row):
+    if row["row_id"] != plan.recorded_row_id(row):
         problems.append(f"{FILE_NAME}: row {row['row_id']} does not fit its own columns")
     try:
         coded = manifest.bitstream(row)
@@ -202,10 +201,3 @@ def _check_lq(manifest: Manifest, row: Mapping[str, Any]) -> list[str]:
     if store.pixel_sha256(store.decode_png(data, str(path))) != row["lq_sha256"]:
         return [f"{path} has other pixels than recorded (sha256 differs)"]
     return []
-
-
-def _row_id(row: Mapping[str, Any]) -> str:
-    level = row["level"] if row["level_value"] is None else row["level_value"]
-    task = Task(row["codec"], codecs.get(row["codec"]).level(level), {})
-    joined = (row["set"], row["hq_path"], row["tile"] or "", row["hq_sha256"], task.key)
-    return plan.digest(*joined, row["settings"])

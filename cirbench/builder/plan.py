@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
+from typing import Any
 
-from .. import tiles
+from .. import codecs, tiles
 from ..recipe import Task
 from ..sources import Found
 from ..tiles import Box, Tiling
@@ -62,6 +63,18 @@ def digest(*parts: str) -> str:
 def row_id(set_name: str, path: str, tile: str, hq_sha256: str, task: Task) -> str:
     """The manifest's ``row_id``: unique per set, image, tile, pixels, task and settings."""
     return digest(set_name, path, tile, hq_sha256, task.key, task.settings_json)
+
+
+def recorded_row_id(row: Mapping[str, Any]) -> str:
+    """What :func:`row_id` gives for a row of a manifest, from its other columns.
+
+    Raises CirbenchError for an unknown codec or level.
+    """
+    level = row["level"] if row["level_value"] is None else row["level_value"]
+    codec = codecs.get(row["codec"])
+    key = f"{codec.name}-{codec.label(codec.level(level))}"
+    parts = (row["set"], row["hq_path"], row["tile"] or "", row["hq_sha256"])
+    return digest(*parts, key, row["settings"])
 
 
 def content_id(hq_sha256: str, task: Task) -> str:

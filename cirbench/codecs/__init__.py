@@ -21,7 +21,7 @@ from ..errors import CirbenchError, CodecError
 from ..resources import data_dir
 from .base import RGB, CodecModule, Encoded, Estimate, Probe, Settings
 
-__all__ = ["RGB", "Codec", "Encoded", "Estimate", "Probe", "Settings", "get", "names"]
+__all__ = ["RGB", "Codec", "Encoded", "Estimate", "Probe", "Settings", "get", "names", "rank"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Codec:
         levels: all legal operating points, ``range`` or a tuple of names.
         extension: file ending of its bitstreams.
         decode_cost: ``"fast"`` or ``"slow"``; slow ones keep pixels in ``--store bitstream``.
-        parallelism: ``"thread"`` (subprocess or GIL-free), ``"process"`` or ``"device"``.
+        parallelism: how its rows run side by side: ``"thread"`` (a subprocess, or GIL-free),
+            ``"process"``, or ``"device"`` (takes ``--device``).
         encoders: encoder name -> its module and allowed settings; the first one, and the first
             value of each setting, is the default.
     """
@@ -200,6 +201,15 @@ _PAPER_ORDER = ("jpeg", "webp", "hevc", "vvc", "c_psnr", "c_ssim", "hific", "avc
 def names() -> list[str]:
     """Names of all codecs, in the paper's order, any others after them."""
     return list(_registry())
+
+
+def rank(name: str, level: str) -> tuple[int, int]:
+    """Sorts a codec's level (``"qf10"``) as :func:`names` has codecs and a codec has its levels.
+
+    Raises CirbenchError for an unknown codec or level.
+    """
+    codec = get(name)
+    return names().index(name), list(codec.levels).index(codec.level(level))
 
 
 def get(name: str) -> Codec:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from .cheng2020_model import Network
 
 STRIDE = 64
+"""Pixels per hyper-latent, each way; latents are at a sixteenth of the picture's size."""
+
 METRICS = ("mse", "ms-ssim")
 CODECS = {"mse": "c_psnr", "ms-ssim": "c_ssim"}
 LEVELS = (1, 2, 3)
@@ -86,17 +88,7 @@ def decode(bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
 def probe(settings: Settings) -> Probe:
     """Needs torch, compressai, the device, and the weights of at least one level."""
     found = learned.probe(settings, f"cheng2020-{settings['architecture']}")
-    if not found.available:
-        return found
-    problems = []
-    for level in LEVELS:
-        try:
-            _weights(settings, level)
-        except UnavailableError as error:
-            problems.append(str(error))
-    if len(problems) == len(LEVELS):
-        return Probe(False, found.version, hint=problems[0])
-    return found
+    return learned.probe_weights(found, lambda level: _weights(settings, level), LEVELS)
 
 
 def level_of(bitstream: bytes, settings: Settings) -> int:

@@ -9,7 +9,6 @@ runs on the CPU whatever the device.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,13 @@ import torch
 from torch import Tensor
 
 from ..errors import CirbenchError
-from . import autoregressive, learned
+from . import autoregressive, learned, weight_file
+from .cheng2020 import STRIDE
 from .context import Context, prepare
 from .torch_compat import import_torchvision
 
 Strings = tuple[bytes, bytes]
 """The two rANS strings of an image: latent y, hyper-latent z."""
-
-STRIDE = 64
-"""Pixels per hyper-latent; latents are at a sixteenth of the picture's size."""
 
 _WIDEST = 512  # N of the widest network worth loading; CompressAI's are 128 and 192
 _TABLES = ("_quantized_cdf", "_offset", "_cdf_length")
@@ -111,13 +108,12 @@ def load(path: Path, architecture: str) -> Any:
     from compressai.zoo.pretrained import load_pretrained
 
     state = load_pretrained(_read(path))
-    # A tensor may claim to be larger than what is stored of it; nothing genuine does.
-    if sum(one.numel() * one.element_size() for one in state.values()) > path.stat().st_size:
+    if not weight_file.fit(state, path):
         raise _refused(path, "its tensors are larger than the file")
     first = state.get("g_a.0.conv1.weight")
     if first is None or first.dim() != 4 or not 8 <= len(first) <= _WIDEST:
         raise _refused(path, "it has no Cheng2020 analysis transform")
-    if not all(torch.isfinite(value).all() for value in state.values()):
+    if not weight_file.are_finite(state):
         raise _refused(path, "some of its numbers are not finite")
     model = {"attn": Cheng2020Attention, "anchor": Cheng2020Anchor}[architecture](len(first))
     state = {
@@ -154,24 +150,12 @@ def _read(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise
     except Exception as error:  # whatever a damaged or hostile file provokes in the reader
-        raise _refused(path, _reason(error)) from error
+        raise _refused(path, weight_file.reason(error)) from error
     if isinstance(raw, dict) and isinstance(raw.get("state_dict"), dict):
         raw = raw["state_dict"]
     if not isinstance(raw, dict):
         raise _refused(path, "it is not a dictionary of tensors")
-    plain = (Tensor, torch.nn.Parameter)
-    return {
-        key: value
-        for key, value in raw.items()
-        if isinstance(key, str) and type(value) in plain and value.layout == torch.strided
-    }
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong, without torch's advice to trust the file."""
-    if name := re.search(r"GLOBAL:? (\S+)", str(error)):
-        return f"its pickle asks for {name[1]}, which is not data"
-    return f"it cannot be read ({type(error).__name__}: damaged or cut off?)"
+    return weight_file.tensors(raw)
 
 
 def _refused(path: Path, why: str) -> CirbenchError:

@@ -48,7 +48,6 @@ def encode(rgb: RGB, level: int | str, settings: Settings) -> Encoded:
 
     Raises UnavailableError without the weights, CirbenchError when their file cannot be used.
     """
-
     from . import hific_entropy
 
     found = weights.resolve("hific", str(level), settings["weights"])
@@ -72,7 +71,6 @@ def encode(rgb: RGB, level: int | str, settings: Settings) -> Encoded:
 
 def decode(bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
     """Pixels of a bitstream. Raises CodecError when it is damaged or belongs to other weights."""
-
     from . import hific_entropy
 
     level, stream = level_of(bitstream, settings), bitstream[HEADER:]
@@ -103,17 +101,9 @@ def level_of(bitstream: bytes, settings: Settings) -> str:
 def probe(settings: Settings) -> Probe:
     """Needs torch, compressai, the device, and the weights of at least one level."""
     found = learned.probe(settings, "HiFiC")
-    if not found.available:
-        return found
-    problems = []
-    for level in LEVELS:
-        try:
-            weights.resolve("hific", level, settings["weights"])
-        except UnavailableError as error:
-            problems.append(str(error))
-    if len(problems) == len(LEVELS):
-        return Probe(False, found.version, hint=problems[0])
-    return found
+    return learned.probe_weights(
+        found, lambda level: weights.resolve("hific", level, settings["weights"]), LEVELS
+    )
 
 
 @dataclass(frozen=True)

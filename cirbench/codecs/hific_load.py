@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CirbenchError
+from . import weight_file
 from .hific_model import Config, HiFiC
 
 _PARTS = ("Encoder.", "Generator.", "Hyperprior.analysis_net.", "Hyperprior.synthesis_")
@@ -60,8 +61,7 @@ def load(path: Path) -> HiFiC:
     read = _read_safetensors if path.suffix == ".safetensors" else _read_pickle
     args, state = read(path)
     state = {key: value for key, value in state.items() if key.startswith((*_PARTS, _DENSITY))}
-    # A tensor may claim to be larger than what is stored of it; nothing genuine does.
-    if sum(one.numel() * one.element_size() for one in state.values()) > path.stat().st_size:
+    if not weight_file.fit(state, path):
         raise _refused(path, "its tensors are larger than the file")
     with torch.device("meta"):
         model = HiFiC(_config(path, args, state))
@@ -71,7 +71,7 @@ def load(path: Path) -> HiFiC:
         if wanted.get(key) != given.get(key):
             raise _refused(path, f"{key} has shape {given.get(key)}, not {wanted.get(key)}")
     copies = {key: value.detach().to(torch.float32, copy=True) for key, value in state.items()}
-    if not all(torch.isfinite(value).all() for value in copies.values()):
+    if not weight_file.are_finite(copies):
         raise _refused(path, "some of its numbers are not finite")
     model.load_state_dict(copies, assign=True)
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -91,29 +91,14 @@ def _read_pickle(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except OSError as error:
         raise _refused(path, error.strerror or str(error)) from error
     except Exception as error:  # whatever a damaged or hostile file provokes in the reader
-        raise _refused(path, _reason(error)) from error
+        raise _refused(path, weight_file.reason(error)) from error
     if not isinstance(raw, dict) or "args" not in raw or "model_state_dict" not in raw:
         raise _refused(path, "it has no args and model_state_dict")
     args, state = raw["args"], raw["model_state_dict"]
     args = vars(args) if isinstance(args, _Attributes) else args
     if not isinstance(args, dict) or not isinstance(state, dict):
         raise _refused(path, "its args or model_state_dict is not a dictionary")
-    plain = (Tensor, torch.nn.Parameter)
-    dense = {
-        key: value
-        for key, value in state.items()
-        if isinstance(key, str) and type(value) in plain and value.layout == torch.strided
-    }
-    return args, dense
-
-
-def _reason(error: Exception) -> str:
-    """The part of torch's message that says what is wrong, without its advice to trust the file."""
-    text = str(error)
-    if "weights_only" in text.lower() and "GLOBAL" in text:
-        name = text.split("GLOBAL", 1)[1].split()[0].strip(",:'\"")
-        return f"its pickle asks for {name}, which is not data"
-    return f"it cannot be read ({type(error).__name__}: damaged or cut off?)"
+    return args, weight_file.tensors(state)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-LATENT_STRIDE = 16
 HYPER_STRIDE = 4
 MIN_SCALE = 0.11
 """Smallest scale of a latent's distribution; what the hyper-decoder says below it counts as it."""

@@ -8,14 +8,13 @@ import importlib.util
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from typing import Any
 
-from ..errors import CodecError
+from ..errors import CodecError, UnavailableError
 from .base import Probe, Settings
-
-_LOCK = threading.Lock()
 
 
 def probe(settings: Settings, title: str) -> Probe:
@@ -31,6 +30,19 @@ def probe(settings: Settings, title: str) -> Probe:
     version = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in needs)
     problem = device_problem(settings["device"])
     return Probe(not problem, version, decoder=version, hint=problem)
+
+
+def probe_weights(found: Probe, resolve: Callable[[Any], object], levels: Sequence[Any]) -> Probe:
+    """``found``, or why not when :func:`cirbench.weights.resolve` has weights for no level."""
+    problems = []
+    for level in levels if found.available else ():
+        try:
+            resolve(level)
+        except UnavailableError as error:
+            problems.append(str(error))
+    if problems and len(problems) == len(levels):
+        return Probe(False, found.version, hint=problems[0])
+    return found
 
 
 def device_problem(device: str) -> str:

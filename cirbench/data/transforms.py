@@ -41,7 +41,7 @@ class Transform:
         """Refuse what is none of the above."""
         if self.kind not in KINDS:
             raise CirbenchError(
-                f"transform cannot be {self.kind!r}; it is one of crop, resize, none"
+                f"transform cannot be {self.kind!r}; it is one of {', '.join(KINDS)}"
             )
         if self.size < 1:
             raise CirbenchError(f"size cannot be {self.size}; it is at least 1 pixel")

@@ -76,7 +76,7 @@ def _per_image(scores: pa.Table, by: Sequence[str]) -> list[tuple[Key, bootstrap
         else np.empty(0, int)
     )
     parts = zip(
-        *(grouped[f"{name}"].to_pylist() for name in ("shown_mean", "finite_sum", "finite_count")),
+        *(grouped[name].to_pylist() for name in ("shown_mean", "finite_sum", "finite_count")),
         strict=True,
     )
     entries = list(zip(zip(*columns, strict=True), parts, strict=True))

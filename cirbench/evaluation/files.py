@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .. import __version__, parquet
 from ..builder import store
@@ -39,10 +38,8 @@ def write(
         metadata: JSON-able; the file-level metadata of ``scores.parquet``.
     """
     texts = {"cirbench": json.dumps({"cirbench_version": __version__} | dict(metadata))}
-    sink = pa.BufferOutputStream()
     table = scores.replace_schema_metadata(texts)
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    store.write(out, SCORES, memoryview(sink.getvalue()))
+    store.write(out, SCORES, parquet.content(table, write_page_checksum=True))
     write_tables(out, scores, shown)
 
 

@@ -20,11 +20,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from .. import __version__, codecs
+from .. import __version__, codecs, parquet
 from ..builder import store
 from ..codecs.base import RGB
 from ..errors import CodecError, InputError
 from ..manifest import Manifest
+from ..schema import arrow_schema, columns
 from .methods import Method, Row
 from .tables import KINDS
 
@@ -50,14 +51,7 @@ share       float  Share of tokens that chose the prompt, 0 to 1; each chooses K
 images      int    The mean is over so many images: the middle 256x256 pixels of each.
 """
 
-_ARROW = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
-
-SCHEMA = pa.schema(
-    [
-        pa.field(name, _ARROW[kind], metadata={"description": doc})
-        for name, kind, doc in (line.split(maxsplit=2) for line in _TEXT.strip().splitlines())
-    ]
-)
+SCHEMA = arrow_schema(columns(_TEXT))
 """One row per task, variant, set, scale and prompt."""
 
 _GROUP = ("set", "codec", "variant", "kind", "task", "level")
@@ -100,9 +94,8 @@ def write(
         if not len(table):
             return _remove(out)
         (out / PICTURE).unlink(missing_ok=True)
-        sink = pa.BufferOutputStream()
-        pq.write_table(table.replace_schema_metadata({"cirbench": key}), sink, compression="zstd")
-        store.write(out, TABLE, memoryview(sink.getvalue()))
+        keyed = table.replace_schema_metadata({"cirbench": key})
+        store.write(out, TABLE, parquet.content(keyed))
     if not (out / PICTURE).exists():
         if find_spec("matplotlib") is None:
             remark = f"{PICTURE} needs matplotlib; run: pip install matplotlib"
@@ -157,7 +150,7 @@ def measure(rows: Sequence[Row], method: Method, manifest: Manifest) -> pa.Table
         name, codec, variant, kind, task, _ = group
         return name, names.index(codec), variant, KINDS.index(kind), np.mean(bpp[group]), task
 
-    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+    made: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     for group in sorted(found, key=order):
         facts = dict(zip(_GROUP, group, strict=True))
         facts |= {"model": method.label, "checkpoint": method.checkpoint}
@@ -167,8 +160,8 @@ def measure(rows: Sequence[Row], method: Method, manifest: Manifest) -> pa.Table
             for prompt, share in enumerate(mean):
                 own = {"scale": scale, "prompt": prompt, "share": share, "images": len(images)}
                 for name, value in (facts | own).items():
-                    columns[name].append(value)
-    return pa.table(columns, schema=SCHEMA)
+                    made[name].append(value)
+    return pa.table(made, schema=SCHEMA)
 
 
 def middle(rgb: RGB, side: int = SIDE) -> RGB:

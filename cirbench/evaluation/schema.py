@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
+from ..schema import arrow_schema, columns
 
 _TEXT = """
 row_id           str    The manifest's row_id; of a group's metric (FID): "group:set/task/variant".
@@ -24,14 +24,7 @@ value            float  The score in the metric's unit; the PSNR of equal images
 cirbench_version str    The cirbench that wrote this file.
 """
 
-_ARROW = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
-
-SCORES_SCHEMA = pa.schema(
-    [
-        pa.field(name, _ARROW[kind], metadata={"description": doc})
-        for name, kind, doc in (line.split(maxsplit=2) for line in _TEXT.strip().splitlines())
-    ]
-)
+SCORES_SCHEMA = arrow_schema(columns(_TEXT))
 """One row per image, model, metric and protocol. Missing scores are absent and listed in the
 file's metadata (key ``cirbench``, JSON: command, versions, recipes, problems, provenance)."""
 

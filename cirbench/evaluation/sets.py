@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import CodecError, InputError
 from ..metrics import protocol as protocols
 from . import engine
+from .aggregate import GROUP
 from .engine import Context, Pair
 from .journal import Known
 from .methods import Method, Row
@@ -25,7 +26,7 @@ Group = tuple[str, str, str]
 
 def group_id(group: Group) -> str:
     """What stands for ``row_id`` in the journal: no hash, so never a row's."""
-    return "group:" + "/".join(group)
+    return GROUP + "/".join(group)
 
 
 def groups(rows: Sequence[Row]) -> dict[Group, list[Row]]:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from .. import codecs
 from ..errors import CirbenchError
+from ..recipe import UNSEEN
 from . import aggregate, paper
 from .aggregate import Mean
 from .cells import Pairs, block, titles
@@ -18,7 +19,8 @@ from .results import MISSING, Cell, Column, Table
 BY = ("codec", "level", "task", "kind", "set")
 """What a table's rows can be."""
 
-KINDS = ("seen", "other", "cross-degree", "cross-type")
+KINDS = ("seen", "other", *UNSEEN)
+"""In the order of a table's rows and columns."""
 
 
 def codec_name(codec: str, variant: str) -> str:

@@ -17,7 +17,6 @@ from . import layout, rights
 FILE_NAME = "README.md"
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _BINS_PER_DECADE = 16
-_SHOWN = 16  # digits of a checksum in a table
 
 
 def name(data: Manifest) -> str:
@@ -123,9 +122,8 @@ def _tasks(table: pa.Table) -> str:
 
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    codec = codecs.get(row["codec"])
-    level = list(codec.levels).index(codec.level(row["level"]))
-    return codecs.names().index(codec.name), row["variant"], level, row["split"], row["kind"]
+    codec, level = codecs.rank(row["codec"], row["level"])
+    return codec, row["variant"], level, row["split"], row["kind"]
 
 
 def _encoders(table: pa.Table) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from .. import parquet
 from ..manifest import Manifest
 from . import layout, stream
 from .target import Target
 
 ROWS = "rows.parquet"
+ROW_GROUP = 50_000
 Names = Mapping[layout.Key, str]
 
 
@@ -44,7 +44,7 @@ def write(data: Manifest, table: pa.Table, target: Target, hq: bool, jobs: int |
     for relative, lines in _lists(table, names):
         target.put(relative, "".join(f"{line}\n" for line in lines).encode())
     located = with_files(table, names, hq_file="hq_file", lq_file="lq_file")
-    target.put(ROWS, parquet(located))
+    target.put(ROWS, parquet.content(located, row_group_size=ROW_GROUP))
 
 
 def _lists(table: pa.Table, names: Names) -> Iterator[tuple[str, Iterator[str]]]:
@@ -81,10 +81,3 @@ def with_files(table: pa.Table, names: Names, **columns: str) -> pa.Table:
         field = pa.field(column, pa.string(), metadata={"description": f"{meaning} in here."})
         table = table.append_column(field, files)
     return table
-
-
-def parquet(table: pa.Table) -> bytes:
-    """A table as a zstd parquet file; equal tables give equal bytes."""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=50_000)
-    return buffer.getvalue()

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .. import parquet
 from ..manifest import Manifest
 from . import folders, layout, stream
 from .target import Target
@@ -32,7 +33,7 @@ def write(data: Manifest, table: pa.Table, target: Target, hq: bool, jobs: int |
         mine = table.filter(pc.equal(table["split"], split)).replace_schema_metadata(None)
         located = folders.with_files(mine, names, **columns, lq_file="lq_file_name")
         relative = f"{layout.split_name({'split': split})}/metadata.parquet"
-        target.put(relative, folders.parquet(located))
+        target.put(relative, parquet.content(located, row_group_size=folders.ROW_GROUP))
 
 
 def header(table: pa.Table, name: str) -> str:

@@ -15,11 +15,10 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from .. import codecs, manifest
+from .. import manifest
 from ..builder import plan, store
 from ..errors import CirbenchError, InputError
 from ..manifest import Manifest
-from ..recipe import Task
 from . import layout, stream, webdataset
 from .target import FORMAT_VERSION, MARKER, Target, fresh
 
@@ -150,14 +149,9 @@ def _check_path(path: str, kind: str) -> None:
 
 
 def _check_row_id(row: Mapping[str, Any]) -> None:
-    level = row["level"] if row["level_value"] is None else row["level_value"]
-    parts = (row["set"], row["hq_path"], row["tile"] or "", row["hq_sha256"])
     try:
-        settings = json.loads(row["settings"])
-        right = plan.row_id(
-            *parts, Task(row["codec"], codecs.get(row["codec"]).level(level), settings)
-        )
-    except (ValueError, TypeError, RecursionError, CirbenchError):
+        right = plan.recorded_row_id(row)
+    except CirbenchError:
         right = ""
     if row["row_id"] != right:
         raise CirbenchError(f"{manifest.FILE_NAME}: row {row['row_id']} does not fit its columns")

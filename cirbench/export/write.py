@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from .. import manifest
+from .. import manifest, parquet
 from ..builder import store
 from ..errors import CirbenchError
 from ..manifest import Manifest
@@ -21,7 +18,6 @@ from .target import Target, fresh
 
 FORMATS = ("folders", "webdataset", "hf", "croissant", "card")
 CONTENTS = ("png", "bitstream")
-_PARQUET: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 
 
 @dataclass(frozen=True)
@@ -126,8 +122,7 @@ def _copy_manifest(opened: Manifest, whole: Manifest, target: Target) -> None:
     tables[manifest.TIMINGS_NAME] = pa.Table.from_pylist(kept, schema=TIMINGS_SCHEMA)
     sums = []
     for name, table in tables.items():
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, **_PARQUET)
-        target.put(name, buffer.getvalue())
-        sums.append(f"{store.sha256(buffer.getvalue())}  {name}\n")
+        content = parquet.content(table, write_page_checksum=True)
+        target.put(name, content)
+        sums.append(f"{store.sha256(content)}  {name}\n")
     target.put(manifest.SUMS_NAME, "".join(sums).encode())

@@ -12,6 +12,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..errors import InputError
+
 Image = NDArray[Any]
 """One prepared image: (H, W, 3) uint8 RGB, (H, W, 1) float64 Y, or (N, 128, 128, 3) uint8 crops."""
 
@@ -67,6 +69,13 @@ class Metric:
 def no_problem() -> str:
     """``problem`` of a metric that needs nothing but the core."""
     return ""
+
+
+def require_side(title: str, image: Image, least: int) -> None:
+    """Raise InputError when the shorter side is below ``least``."""
+    height, width = image.shape[:2]
+    if min(height, width) < least:
+        raise InputError(f"{title} needs at least {least}x{least} pixels, this is {width}x{height}")
 
 
 def require_same_size(restored: Image, hq: Image) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import UnavailableError
 from . import networks
-from .base import Image, Memo, Metric, require_same_size
+from .base import Image, Memo, Metric, require_same_size, require_side
 
 _BACKBONE = "vgg16"
 _LAST_CONVS = (2, 7, 14, 21, 28)  # torchvision's numbers of the convolutions that end a stage
@@ -64,7 +64,7 @@ def score(restored: Sequence[Image], hq: Image, memo: Memo) -> NDArray[np.float6
         raise UnavailableError(text)
     import torch
 
-    networks.require_side("DISTS", hq, _SMALLEST)
+    require_side("DISTS", hq, _SMALLEST)
     backbone, alpha, beta = model(networks.device(memo))
     scores = []
     with torch.inference_mode():

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..codecs.torch_compat import import_torchvision
 from ..errors import UnavailableError
 from . import networks
-from .base import Image, Memo, Metric, require_same_size
+from .base import Image, Memo, Metric, require_same_size, require_side
 
 _BACKBONES = {"alex": "alexnet", "vgg": "vgg16"}
 _SMALLEST = 32
@@ -61,7 +61,7 @@ def score(restored: Sequence[Image], hq: Image, memo: Memo, *, net: str) -> NDAr
         raise UnavailableError(text)
     import torch
 
-    networks.require_side("LPIPS", hq, _SMALLEST)
+    require_side("LPIPS", hq, _SMALLEST)
     network = model(net, networks.device(memo))
     scores = []
     with torch.inference_mode():

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import weights
-from ..errors import InputError, UnavailableError
+from ..errors import UnavailableError
 from .base import Image, Memo
 
 
@@ -42,14 +42,15 @@ def load(name: str) -> Any:
     if path is None:
         get = f"run: cirbench weights pull {name}"
         raise UnavailableError(f"{one.file} ({one.size}, licence {one.licence}) is missing; {get}")
-    _require_genuine(one, path)
+    require_genuine(one, path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler met
         raise UnavailableError(f"{path} cannot be read; delete it and pull {name}") from error
 
 
-def _require_genuine(one: weights.Record, path: Path) -> None:
+def require_genuine(one: weights.Record, path: Path) -> None:
+    """Raise UnavailableError when ``path`` is not the file that a record names."""
     if weights.Found(one, path).genuine is False:
         raise UnavailableError(
             f"{path} is not the published file (its sha256 does not start with {one.sha256[:8]});"
@@ -68,10 +69,3 @@ def tensor(image: Image, memo: Memo) -> Any:
 
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))
     return torch.from_numpy(planes).to(device(memo))[None].float() / 255
-
-
-def require_side(title: str, image: Image, least: int) -> None:
-    """Raise InputError when the shorter side is below ``least``."""
-    height, width = image.shape[:2]
-    if min(height, width) < least:
-        raise InputError(f"{title} needs at least {least}x{least} pixels, this is {width}x{height}")

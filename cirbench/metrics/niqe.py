@@ -65,8 +65,7 @@ def parameters(kind: str) -> tuple[Array, Array]:
         return found["pop_mu"].ravel(), found["pop_cov"]
     path = weights.find(_WEIGHTS)
     assert path is not None  # problem() was empty
-    if weights.Found(weights.record(_WEIGHTS), path).genuine is False:
-        raise UnavailableError(f"{path} is not the published file; move it away and pull it again")
+    networks.require_genuine(weights.record(_WEIGHTS), path)
     with np.load(path, allow_pickle=False) as file:
         return file["mu_pris_param"].ravel(), file["cov_pris_param"]
 

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from .base import Image, Memo, Metric, no_problem, require_same_size
+from .base import Image, Memo, Metric, no_problem, require_same_size, require_side
 from .window import SIZE, Planes, blur
 
 SCALE_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])
@@ -94,7 +93,7 @@ def ssim(restored: Sequence[Image], hq: Image, memo: Memo) -> NDArray[np.float64
 
     Raises InputError below 11x11 pixels, ValueError when sizes differ.
     """
-    _require_side(hq, SIZE, "SSIM")
+    require_side("SSIM", hq, SIZE)
     if "ssim" not in memo:
         memo["ssim"] = [reference(plane) for plane in channels(hq)]
     scores = []
@@ -110,7 +109,7 @@ def ms_ssim(restored: Sequence[Image], hq: Image, memo: Memo) -> NDArray[np.floa
 
     Raises InputError when a side has 160 pixels or fewer, ValueError when sizes differ.
     """
-    _require_side(hq, _SMALLEST, "MS-SSIM")
+    require_side("MS-SSIM", hq, _SMALLEST)
     if "ms-ssim" not in memo:
         finest = memo.get("ssim") or [reference(plane) for plane in channels(hq)]
         memo["ms-ssim"] = [_pyramid(own) for own in finest]
@@ -149,12 +148,6 @@ def halve(plane: Planes) -> Planes:
     rows = plane[0::2] + plane[1::2]
     half: Planes = (rows[:, 0::2] + rows[:, 1::2]) / 4
     return half
-
-
-def _require_side(image: Image, least: int, title: str) -> None:
-    if min(image.shape[:2]) < least:
-        height, width = image.shape[:2]
-        raise InputError(f"{title} needs at least {least}x{least} pixels, this is {width}x{height}")
 
 
 SSIM = Metric(

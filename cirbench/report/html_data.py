@@ -17,6 +17,7 @@ from ..evaluation.bootstrap import interval
 from ..evaluation.cells import titles
 from ..evaluation.results import LQ, Results
 from ..metrics.base import Metric
+from ..recipe import UNSEEN
 
 Array = NDArray[np.float64]
 
@@ -91,7 +92,7 @@ class Task:
     @property
     def unseen(self) -> bool:
         """Whether a model trained on the recipe's seen tasks never met it."""
-        return self.kind in ("cross-degree", "cross-type")
+        return self.kind in UNSEEN
 
 
 class Data:

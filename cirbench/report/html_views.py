@@ -83,7 +83,7 @@ def _case(data: Data, picture: Picture) -> Html:
     return tag(
         "article",
         head,
-        _tools(names, f"{task} {name}"),
+        _tools(f"{task} {name}"),
         tag("div", _stage(names, width, height, f"{name}, {task}"), *views, class_="views"),
         class_="case",
         data_views=str(len(views)),
@@ -168,7 +168,7 @@ def _choice(side: str, names: Sequence[str], chosen: str, label: str) -> Html:
     return tag("select", *options, class_=side, aria_label=label)
 
 
-def _tools(names: Sequence[str], what: str) -> Html:
+def _tools(what: str) -> Html:
     buttons = (
         ("out", "\N{MINUS SIGN}", f"Zoom out, {what}"),
         ("in", "+", f"Zoom in, {what}"),

@@ -19,12 +19,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .. import codecs
+from ..recipe import UNSEEN
 from . import labels
 from .html_palette import COLOURS, MARKERS
 from .stats import megapixels
 
 _DASHES = ("-", "--", ":", "-.")
-_UNSEEN = ("cross-degree", "cross-type")
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#555555",
@@ -178,7 +178,7 @@ def histograms(found: Sequence[Series], table: pa.Table) -> Figure:
         colour, base = one.style["color"], place + 0.4
         used = slice(np.flatnonzero(share)[0], np.flatnonzero(share)[-1] + 1)
         tops, span = base - 0.85 * share[used] / highest, edges[used.start : used.stop + 1]
-        fill = to_rgba("white" if row["kind"] in _UNSEEN else colour, 0.55)
+        fill = to_rgba("white" if row["kind"] in UNSEEN else colour, 0.55)
         axes.stairs(tops, span, baseline=base, fill=True, facecolor=fill)
         axes.stairs(tops, span, baseline=base, color=colour, linewidth=0.9)
         axes.plot(span[[0, -1]], [base, base], color=colour, linewidth=0.9)
@@ -250,7 +250,7 @@ def _of(table: pa.Table, row: Mapping[str, Any]) -> pa.Table:
 
 
 def _face(row: Mapping[str, Any], one: Series) -> dict[str, Any]:
-    open_ = row["kind"] in _UNSEEN
+    open_ = row["kind"] in UNSEEN
     return {"markerfacecolor": "white" if open_ else one.style["color"], "markeredgewidth": 1.1}
 
 
@@ -258,7 +258,7 @@ def _legend(figure: Figure, found: Sequence[Series], codec_names: bool = True) -
     """Codecs, and what open markers mean where there are any; nothing where nothing is to say."""
     handles = [Line2D([], [], label=one.title, **one.style) for one in found if codec_names]
     kinds = {row["kind"] for one in found for row in one.rows}
-    unseen = [kind for kind in _UNSEEN if kind in kinds]
+    unseen = [kind for kind in UNSEEN if kind in kinds]
     if unseen and len(kinds) > len(unseen):
         grey: dict[str, Any] = {"color": "#666666", "marker": "o", "linestyle": ""}
         handles.append(Line2D([], [], label="seen", **grey))

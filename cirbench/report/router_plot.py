@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .. import codecs
 from ..evaluation.tables import KINDS
+from ..recipe import UNSEEN
 from .html_palette import COLOURS, place
 
 _STYLE: dict[Any, Any] = {
@@ -30,7 +31,6 @@ _STYLE: dict[Any, Any] = {
 _WIDTH, _LINE, _HEAD = 7.0, 0.17, 1.35  # inches: the figure, a task, everything but tasks
 _BLUE = COLOURS[2]
 _COLOURS = LinearSegmentedColormap.from_list("shares", ["#ffffff", _BLUE, "#00283f"])
-_UNSEEN = ("cross-degree", "cross-type")
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _lines(table: pa.Table) -> list[_Line]:
         scales, prompts = (1 + max(cell[axis] for cell in cells) for axis in (0, 1))
         mean = [[cells[s, p][0] / cells[s, p][1] for p in range(prompts)] for s in range(scales)]
         label = f"{task} {variant}".strip()
-        label += f"  ({kind})" if kind in _UNSEEN else ""
+        label += f"  ({kind})" if kind in UNSEEN else ""
         found.append(_Line(label, codec, kind, [np.array(one) for one in mean]))
     return found
 

@@ -76,9 +76,8 @@ class _Total:
 
 def _place(row: dict[str, object]) -> tuple[object, ...]:
     """By codec in the paper's order, then variant, then level as the codec lists them."""
-    codec = codecs.get(str(row["codec"]))
-    level = codec.level(str(row["level"]))
-    return codecs.names().index(codec.name), row["variant"], list(codec.levels).index(level)
+    codec, level = codecs.rank(str(row["codec"]), str(row["level"]))
+    return codec, row["variant"], level
 
 
 def table(folder: Path, sets: Collection[str] = (), markdown: bool = False) -> str:
