@@ -13,6 +13,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from test_metrics_distortion import jpeg, one, rgb_of, y_of
 
 from cirbench import metrics
+from cirbench.codecs import ffmpeg_binary
 from cirbench.errors import InputError, UnavailableError
 from cirbench.metrics import libvmaf
 
@@ -98,7 +99,7 @@ def test_small_images_and_a_missing_libvmaf_are_reported(
 ) -> None:
     with pytest.raises(InputError, match="vmaf needs at least 32x32 pixels, this is 20x40"):
         one("vmaf", photo[:40, :20], photo[:40, :20])
-    monkeypatch.setattr(libvmaf, "_ffmpeg", lambda: "/bin/echo")
+    monkeypatch.setattr(ffmpeg_binary, "path", lambda: "/bin/echo")
     libvmaf.problem.cache_clear()
     try:
         assert "has no libvmaf" in metrics.get("vmaf").problem()

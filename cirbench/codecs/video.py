@@ -1,7 +1,6 @@
 """HEVC, VVC and AVC, one intra picture: x265, VVenC and x264 through ffmpeg, decoded by PyAV.
 
-ffmpeg comes with imageio-ffmpeg (``IMAGEIO_FFMPEG_EXE`` names another one). Raw planes go in
-through a pipe and the elementary stream comes out of one. The encoder options
+Raw planes go in through a pipe and the elementary stream comes out of one. The encoder options
 below make the slice QP equal the level; see docs/codecs.md for what the obvious options give.
 """
 
@@ -19,19 +18,17 @@ from typing import Any
 import av
 import av.error
 import ffmpeg
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import color
 from ..errors import CodecError, UnavailableError
-from . import processes
+from . import ffmpeg_binary, processes
 from .base import RGB, Encoded, Probe, Settings
 from .bitstream import FFMPEG_NAMES, slice_qp
 
 MIN_SIDE = 16
 """x265 and VVenC refuse 8x8 and take 16x16 (found by trying); smaller images are padded."""
-
 
 _BLOCK = 128  # the largest coding block of AVC, HEVC and VVC
 _OUTPUT = "pipe:{out}"
@@ -155,20 +152,10 @@ def _command(
         **{"c:v": encoder.library, "preset": settings["preset"], "threads": settings["threads"]},
         **options,
     ).global_args("-hide_banner", "-loglevel", loglevel)
-    command: list[str] = output.compile(cmd=_ffmpeg())
+    command: list[str] = output.compile(cmd=ffmpeg_binary.path())
     shown = " ".join(f"-{key} {value}" for key, value in options.items())
     args = f"-c:v {encoder.library} -pix_fmt {pixels} -preset {settings['preset']} {shown}"
     return command, args
-
-
-@cache
-def _ffmpeg() -> str:
-    try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
-        raise UnavailableError(
-            "no ffmpeg here: reinstall imageio-ffmpeg from a wheel, or set IMAGEIO_FFMPEG_EXE"
-        ) from error
 
 
 def decode(bitstream: bytes, size: tuple[int, int], settings: Settings) -> RGB:
@@ -254,12 +241,11 @@ def _probe(name: str) -> Probe:
     grey = bytes(MIN_SIDE * MIN_SIDE * 3 // 2 * (1 if depth == 8 else 2))
     bitstream, printed, status = _run(command, grey)
     printed += bitstream.decode("latin-1")
-    _, build, _ = _run([_ffmpeg(), "-version"], b"")
-    release = re.search(r"ffmpeg version (\S+)", build)
+    release = ffmpeg_binary.release()
     found = re.search(encoder.version, printed)
     if status or not release:
-        hint = f"{_ffmpeg()} has no {encoder.library}; unset IMAGEIO_FFMPEG_EXE to use another"
-        return Probe(False, hint=hint)
+        lacks = f"{ffmpeg_binary.path()} has no {encoder.library}"
+        return Probe(False, hint=f"{lacks}; unset IMAGEIO_FFMPEG_EXE to use another")
     version = found[1] if found else "of unknown version"
     decoder = f"FFmpeg {av.ffmpeg_version_info} (PyAV {av.__version__})"
-    return Probe(True, f"{encoder.library} {version} (ffmpeg {release[1]})", decoder)
+    return Probe(True, f"{encoder.library} {version} (ffmpeg {release})", decoder)

@@ -13,20 +13,18 @@ import json
 import math
 import subprocess
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codecs import processes
+from ..codecs import ffmpeg_binary, processes
 from ..codecs.base import RGB
+from ..color import KB, KG, KR
 from ..errors import CirbenchError, CodecError, InputError, UnavailableError
-from .base import Image, Memo, Metric, require_same_size
+from .base import Image, Memo, Metric, require_same_size, require_side
 
-_KR, _KG, _KB = 0.2126, 0.7152, 0.0722  # ITU-R BT.709-6, item 3.2
 _MODELS = {"vmaf": "vmaf_v0.6.1", "vmaf-neg": "vmaf_v0.6.1neg"}
 _FEATURES = {"psnr-hvs": ("psnr_hvs", "psnr_hvs_y"), "ciede2000": ("ciede", "ciede2000")}
 _SMALLEST = 32
@@ -36,11 +34,11 @@ _SECONDS = 2.0  # per megapixel and image, and more than any of them takes
 def yuv444(rgb: RGB) -> bytes:
     """Y', Cb and Cr planes of 8-bit RGB: BT.709 (items 3.2 to 3.4), limited range, rounded."""
     red, green, blue = (rgb[..., i].astype(np.float64) / 255 for i in range(3))
-    luma = _KR * red + _KG * green + _KB * blue
+    luma = KR * red + KG * green + KB * blue
     planes = (
         16 + 219 * luma,
-        128 + 224 * (blue - luma) / (2 * (1 - _KB)),
-        128 + 224 * (red - luma) / (2 * (1 - _KR)),
+        128 + 224 * (blue - luma) / (2 * (1 - KB)),
+        128 + 224 * (red - luma) / (2 * (1 - KR)),
     )
     return b"".join(np.rint(plane).astype(np.uint8).tobytes() for plane in planes)
 
@@ -54,9 +52,8 @@ def score(restored: Sequence[Image], hq: Image, memo: Memo, *, name: str) -> NDA
     """
     if text := problem():
         raise UnavailableError(text)
+    require_side(name, hq, _SMALLEST)
     height, width = hq.shape[:2]
-    if min(height, width) < _SMALLEST:
-        raise InputError(f"{name} needs at least 32x32 pixels, this is {width}x{height}")
     for image in restored:
         require_same_size(image, hq)
     if not len(restored):
@@ -104,23 +101,20 @@ def _command(name: str, size: tuple[int, int], threads: int) -> list[str]:
     raw = ["-f", "rawvideo", "-pix_fmt", "yuv444p", "-s", f"{size[0]}x{size[1]}", "-r", "1"]
     graph = f"[0:v][1:v]libvmaf={options}"  # the one HQ frame is repeated to the end
     end = ["-lavfi", graph, "-f", "null", "-"]
-    head = [_ffmpeg(), "-hide_banner", "-loglevel", "error", "-threads", str(threads)]
+    head = [ffmpeg_binary.path(), "-hide_banner", "-loglevel", "error", "-threads", str(threads)]
     return [*head, *raw, "-i", "pipe:0", *raw, "-i", "hq.yuv", *end]
-
-
-def _ffmpeg() -> str:
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 @cache
 def problem() -> str:
     """``""`` when ffmpeg is here and has libvmaf, else what to do."""
-    fix = "reinstall imageio-ffmpeg from a wheel, or unset IMAGEIO_FFMPEG_EXE"
-    with suppress(RuntimeError, OSError):
-        command = [_ffmpeg(), "-hide_banner", "-h", "filter=libvmaf"]
-        said = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        return "" if "libvmaf AVOptions" in said.stdout else f"{command[0]} has no libvmaf: {fix}"
-    return f"no ffmpeg here: {fix}"
+    try:
+        if ffmpeg_binary.has_filter("libvmaf"):
+            return ""
+        fix = "reinstall imageio-ffmpeg from a wheel, or unset IMAGEIO_FFMPEG_EXE"
+        return f"{ffmpeg_binary.path()} has no libvmaf: {fix}"
+    except CirbenchError as error:
+        return str(error)
 
 
 def _metric(name: str, title: str, digits: int, unit: str, doc: str) -> Metric:

@@ -11,16 +11,13 @@ codecs kept (measured in ``docs/evaluate.md``).
 
 from __future__ import annotations
 
-import re
-import subprocess
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 
-from ..codecs import processes
+from ..codecs import ffmpeg_binary, processes
 from ..codecs.base import RGB
 from ..errors import CirbenchError, UnavailableError
 from .restorer import Batch, Info, to_rgb8
@@ -57,7 +54,7 @@ def _filter(rgb: RGB) -> RGB:
     raw = ("-f", "rawvideo", "-pix_fmt", "rgb24")
     size = ("-video_size", f"{padded.shape[1]}x{padded.shape[0]}")
     command = [
-        *(_ffmpeg(), "-v", "error", "-threads", "1", "-filter_threads", "1"),
+        *(ffmpeg_binary.path(), "-v", "error", "-threads", "1", "-filter_threads", "1"),
         *(*raw, *size, "-i", "pipe:0", "-vf", FILTER, *raw, "pipe:1"),
     ]
     seconds = processes.limit(padded.size // 3, _SECONDS)
@@ -70,24 +67,12 @@ def _filter(rgb: RGB) -> RGB:
     return np.frombuffer(done.stdout, np.uint8).reshape(padded.shape)[:height, :width]
 
 
-def _ffmpeg() -> str:
-    try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
-        raise UnavailableError(
-            "no ffmpeg here: reinstall imageio-ffmpeg from a wheel, or set IMAGEIO_FFMPEG_EXE"
-        ) from error
-
-
 @cache
 def _version() -> str:
     """The ffmpeg that has the filter. Raises UnavailableError when it has not."""
-    run = [_ffmpeg(), "-hide_banner", "-h", "filter=spp"]
-    text = subprocess.run(run, capture_output=True, text=True, check=False).stdout
-    if "Filter spp" not in text:
+    if not ffmpeg_binary.has_filter("spp"):
         raise UnavailableError(
-            f"{_ffmpeg()} has no spp filter; unset IMAGEIO_FFMPEG_EXE to use imageio-ffmpeg's own"
+            f"{ffmpeg_binary.path()} has no spp filter; unset IMAGEIO_FFMPEG_EXE to use "
+            "imageio-ffmpeg's own"
         )
-    said = subprocess.run([_ffmpeg(), "-version"], capture_output=True, text=True, check=False)
-    release = re.search(r"ffmpeg version (\S+)", said.stdout)
-    return f"ffmpeg {release[1] if release else 'unknown'}"
+    return f"ffmpeg {ffmpeg_binary.release() or 'unknown'}"
