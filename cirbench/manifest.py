@@ -14,15 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from . import codecs, manifest_check, manifest_rows, migrate, roots, sources, tiles
+from . import codecs, manifest_check, manifest_rows, migrate, parquet, roots, sources, tiles
 from .builder import store
 from .builder.journal import FILE_NAME as JOURNAL_NAME
 from .builder.once import Once
 from .codecs import RGB
 from .errors import CirbenchError, InputError, MismatchError
 from .manifest_rows import FileRows
-from .manifest_write import FILE_NAME, SUMS_NAME, TIMINGS_NAME, read_table, timings, write
-from .printable import line
+from .manifest_write import FILE_NAME, SUMS_NAME, TIMINGS_NAME, timings, write
 from .schema import ARROW_SCHEMA, NAMES
 
 __all__ = ["FILE_NAME", "SUMS_NAME", "TIMINGS_NAME", "Manifest", "timings", "write"]
@@ -38,7 +37,7 @@ def _read_rows(path: Path) -> tuple[pa.Table | FileRows, pa.Schema]:
         head = pq.ParquetFile(file)
         if head.metadata.num_rows > IN_MEMORY:
             return FileRows.open(path), head.schema_arrow
-    table = read_table(path)
+    table = parquet.read(path)
     return table, table.schema
 
 
@@ -116,13 +115,11 @@ class Manifest:
             rows, schema = _read_rows(path)
             metadata = json.loads((schema.metadata or {})[b"cirbench"])
         except (pa.ArrowException, OSError, KeyError, ValueError, RecursionError) as error:
-            raise CirbenchError(
-                f"{path} is damaged or no cirbench manifest ({line(str(error))})"
-            ) from error
+            raise manifest_check.damaged(path, error) from error
         manifest_check.check_metadata(metadata, path)
         version, made_with = metadata.get("schema_version"), metadata.get("cirbench_version", "")
         if migrate.check_version(path, version, made_with):
-            rows = migrate.table(read_table(path), metadata, path)
+            rows = migrate.table(parquet.read(path), metadata, path)
             schema = rows.schema
         manifest_check.check_columns(schema, path)
         if isinstance(rows, pa.Table):

@@ -18,6 +18,13 @@ from .recipe import KINDS
 from .schema import ARROW_SCHEMA
 from .sets import SPLITS
 
+_REMEDY = "run the build that made it once more, or get it again"
+
+
+def damaged(path: Path, why: object) -> CirbenchError:
+    """What to say of a file that cannot be a manifest."""
+    return CirbenchError(f"{path} is damaged or no cirbench manifest ({line(str(why))}); {_REMEDY}")
+
 
 @contextmanager
 def damage_reported(path: Path) -> Iterator[None]:
@@ -25,9 +32,7 @@ def damage_reported(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise CirbenchError(
-            f"{path} is damaged or no cirbench manifest ({line(str(error))})"
-        ) from error
+        raise damaged(path, error) from error
 
 
 def check_metadata(metadata: Any, path: Path) -> None:
@@ -38,7 +43,7 @@ def check_metadata(metadata: Any, path: Path) -> None:
         isinstance(one, dict) and all(isinstance(one.get(key), forms[key]) for key in forms)
         for one in recipes
     ):
-        raise CirbenchError(f"{path} is damaged or no cirbench manifest (its metadata)")
+        raise damaged(path, "its metadata")
 
 
 def check_columns(schema: pa.Schema, path: Path) -> None:
@@ -46,7 +51,7 @@ def check_columns(schema: pa.Schema, path: Path) -> None:
     fields = {field.name: field.type for field in schema}
     for field in ARROW_SCHEMA:
         if fields.get(field.name) != field.type:
-            raise CirbenchError(f"{path} lacks the column {field.name} ({field.type})")
+            raise CirbenchError(f"{path} lacks the column {field.name} ({field.type}); {_REMEDY}")
 
 
 def check_rows(table: pa.Table, path: Path) -> None:
@@ -70,13 +75,14 @@ def check_rows(table: pa.Table, path: Path) -> None:
     for column in (name for name in _NEEDED if name in columns):
         empty = pc.sum(pc.and_(usable, pc.is_null(table[column]))).as_py()
         if empty:
-            raise CirbenchError(f"{path}: {column} is empty in {empty} rows")
+            raise CirbenchError(f"{path}: {column} is empty in {empty} rows; {_REMEDY}")
     if "codec" in columns:
         named = table["codec"].filter(usable).unique().to_pylist()
         unknown = sorted(set(named) - set(codecs.names()))
         if unknown:
             raise CirbenchError(
-                f"{path} has rows of a codec {unknown[0]!r} that this cirbench lacks"
+                f"{path} has rows of a codec {unknown[0]!r} that this cirbench lacks; use the "
+                "cirbench that made it"
             )
     _check_numbers(table.filter(usable), path)
     if {"codec", "level"} <= columns:

@@ -64,16 +64,11 @@ def write(folder: Path, journal: Journal, version: str) -> None:
 def timings(folder: Path) -> dict[str, dict[str, float | None]]:
     """Encode and decode seconds by row id; empty when ``timings.parquet`` is missing or damaged."""
     try:
-        table = read_table(folder / TIMINGS_NAME)
+        table = parquet.read(folder / TIMINGS_NAME)
         table = table.select(TIMINGS_SCHEMA.names).cast(TIMINGS_SCHEMA)
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return {}
     return {row.pop("row_id"): row for row in table.to_pylist()}
-
-
-def read_table(path: Path) -> pa.Table:
-    """A whole parquet file, its pages checked. Raises OSError or ArrowException."""
-    return parquet.read(path)
 
 
 def _write_tables(journal: Journal, schema: pa.Schema, path: Path, timings_path: Path) -> None:

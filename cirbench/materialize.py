@@ -30,9 +30,11 @@ def materialize(folder: str | Path, mode: str, *, jobs: int | None = None) -> tu
     Returns:
         (PNGs written, PNGs removed).
 
-    Raises CirbenchError when the journal is missing, a bitstream decodes to other pixels than
-    recorded, or the disk is full; finished rows stay finished.
+    Raises CirbenchError for another mode, and when the journal is missing, a bitstream decodes to
+    other pixels than recorded, or the disk is full; finished rows stay finished.
     """
+    if mode not in store.MODES:
+        raise CirbenchError(f"store cannot be {mode!r}; it is one of {', '.join(store.MODES)}")
     folder = Path(folder)
     if not (folder / FILE_NAME).is_file():
         raise CirbenchError(

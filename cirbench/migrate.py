@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from . import __version__
+from . import __version__, manifest_check
 from .errors import CirbenchError
 from .schema import ARROW_SCHEMA, NAMES, SCHEMA_VERSION
 
@@ -51,7 +51,7 @@ def table(old: pa.Table, metadata: Mapping[str, Any], path: Path) -> pa.Table:
     try:
         return old.select(NAMES).cast(ARROW_SCHEMA).replace_schema_metadata(old.schema.metadata)
     except (pa.ArrowException, ValueError) as error:
-        raise CirbenchError(f"{path} is damaged or no cirbench manifest ({error})") from error
+        raise manifest_check.damaged(path, error) from error
 
 
 def journal(

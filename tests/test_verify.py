@@ -107,3 +107,11 @@ def test_a_folder_without_a_data_set_says_so(tmp_path) -> None:
         verify(tmp_path)
     with pytest.raises(CirbenchError, match="only a data set built here"):
         materialize(tmp_path, "png")
+
+
+def test_a_mode_that_does_not_exist_removes_nothing(photos, tmp_path) -> None:
+    cirbench.build(photos, codec="jpeg", quality=[10], out=tmp_path / "out")
+    before = sorted((tmp_path / "out").rglob("*.png"))
+    with pytest.raises(CirbenchError, match="store cannot be 'pgn'; it is one of png, "):
+        materialize(tmp_path / "out", "pgn")
+    assert before and sorted((tmp_path / "out").rglob("*.png")) == before

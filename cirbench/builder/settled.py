@@ -60,7 +60,7 @@ def remember(recipe: Recipe, sources: Sequence[Source], journal: Journal, out: P
         if source.set == "sample":
             continue  # found inside scikit-image, wherever that is
         if not _is_text(source.root):
-            raise CirbenchError(f"{source.root!r} is no UTF-8 name; rename the folder")
+            raise CirbenchError(f"{str(source.root)!r} is no UTF-8 name; rename the folder")
         before = known.get(source.set)
         if before and before.is_dir() and not before.samefile(source.root):
             raise CirbenchError(
