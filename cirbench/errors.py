@@ -11,7 +11,7 @@ class CirbenchError(Exception):
 
 
 class InputError(CirbenchError):
-    """A source image that cannot be used; becomes one error row, the rest goes on."""
+    """One image that cannot be used, a source or an output: it is left out, the rest goes on."""
 
 
 class MismatchError(InputError):
@@ -23,4 +23,4 @@ class CodecError(CirbenchError):
 
 
 class UnavailableError(CirbenchError):
-    """A codec, encoder or weight file is not on this machine; says how to get it."""
+    """A program, package, device or weight file is not on this machine; says how to get it."""

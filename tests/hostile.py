@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -20,6 +23,15 @@ def sentence(action: Callable[[], object]) -> str:
         assert "\n" not in str(error) and len(str(error)) < 5000
         return str(error)
     return ""
+
+
+def set_columns(manifest: Path, **columns: object) -> None:
+    """Put one value in all rows of some columns of a manifest's file."""
+    table = pq.read_table(manifest)
+    for name, value in columns.items():
+        index, kind = table.schema.get_field_index(name), table.schema.field(name)
+        table = table.set_column(index, kind, pa.array([value] * len(table), kind.type))
+    pq.write_table(table, manifest)
 
 
 def damage(data: st.DataObject, whole: bytes) -> bytes:

@@ -7,10 +7,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from hostile import set_columns
 
 import cirbench
 from cirbench import Manifest, roots
@@ -42,12 +41,7 @@ def data(built: Path, tmp_path: Path) -> Path:
 
 
 def put(folder: Path, **columns: str) -> Path:
-    path = folder / "manifest.parquet"
-    table = pq.read_table(path)
-    for name, value in columns.items():
-        at, kind = table.schema.get_field_index(name), table.schema.field(name)
-        table = table.set_column(at, kind, pa.array([value] * len(table), kind.type))
-    pq.write_table(table, path)
+    set_columns(folder / "manifest.parquet", **columns)
     return folder
 
 

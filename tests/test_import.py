@@ -13,10 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from hostile import set_columns
 
 import cirbench
 from cirbench import Manifest, codecs
@@ -68,12 +67,7 @@ def edit(
 
 def rewrite_manifest(shards: Path, **columns: object) -> None:
     """Put one value in all rows of some columns, and make the checksums fit."""
-    path = shards / "manifest.parquet"
-    table = pq.read_table(path)
-    for name, value in columns.items():
-        index, kind = table.schema.get_field_index(name), table.schema.field(name)
-        table = table.set_column(index, kind, pa.array([value] * len(table), kind.type))
-    pq.write_table(table, path)
+    set_columns(shards / "manifest.parquet", **columns)
     lines = [
         f"{hashlib.sha256((shards / name).read_bytes()).hexdigest()}  {name}\n"
         for name in ("manifest.parquet", "timings.parquet")

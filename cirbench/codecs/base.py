@@ -1,4 +1,4 @@
-"""The codec contract: one frozen record and four functions (DESIGN, "Contracts").
+"""The codec contract: one frozen record and four functions.
 
 A codec is data (``codecs/<name>.toml``) plus, per encoder, a module with::
 

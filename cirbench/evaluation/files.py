@@ -29,7 +29,7 @@ def write(
     shown: Sequence[Table],
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write all four files into ``out``; each is complete or as it was.
+    """Write ``scores.parquet`` and the tables into ``out``; each file is complete or as it was.
 
     Args:
         out: the evaluation's folder.

@@ -43,7 +43,7 @@ class Target:
 
     @contextmanager
     def create(self, relative: str, kind: str = "metadata") -> Iterator[Hashing]:
-        """A new file to write to; it counts once it is closed. Raises StoreError as `put`."""
+        """A new file to write to; it counts once it is closed. Raises as :meth:`put`."""
         path = store.inside(self.root, relative)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ class Target:
         self.files[kind] += 1
 
     def copy(self, path: Path, relative: str, kind: str = "metadata") -> None:
-        """Copy a file. Raises CirbenchError when it cannot be read, StoreError as `put`."""
+        """Copy a file. Raises CirbenchError when it cannot be read, and as :meth:`put`."""
         try:
             source = path.open("rb")
         except OSError as error:

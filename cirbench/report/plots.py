@@ -62,7 +62,7 @@ class Series:
         codec: its name.
         variant: ``""``, or what differs from the codec's defaults.
         rows: entries of ``summary.rows``, by rising bpp.
-        order: how manieth variant of its codec this is; chooses the dashes.
+        order: its number among its codec's variants, from 0; chooses the dashes.
     """
 
     codec: str
