@@ -32,7 +32,7 @@ from . import (
 )
 from .engine import Context, Pair, Trouble
 from .journal import Journal
-from .methods import Method
+from .methods import Method, Row
 from .request import Outputs, Request
 from .results import LQ, Results, Table
 
@@ -153,14 +153,7 @@ def run(chosen: Request, say: Say = lambda line: None) -> Results:
         able = [pair for pair in wanted if not pair[0].problem()]
         single = [pair for pair in able if pair[0].per == "image"]
         grouped = [pair for pair in able if pair[0].per == "set"]
-        units = engine.plan(rows, scored, single, context)
-        todo = {
-            m.label: [row for row, mine in units if m in [one for one, _ in mine]] for m in scored
-        }
-        for method in scored:
-            engine.restore(todo[method.label] if not grouped else rows, method, context)
-        engine.score(units, context)
-        notes = sets.score(rows, scored, grouped, context, out / "statistics")
+        notes = _score(rows, scored, single, grouped, context, out)
         scores = collect.table(rows, scored, single, grouped, context)
         unscored = collect.unscored(rows, scored, trouble)
         remarks += collect.mismatched(manifest)
@@ -191,6 +184,23 @@ def run(chosen: Request, say: Say = lambda line: None) -> Results:
 
             html.write(results, out / files.REPORT)
     return results
+
+
+def _score(
+    rows: Sequence[Row],
+    scored: Sequence[Method],
+    single: Sequence[Pair],
+    grouped: Sequence[Pair],
+    context: Context,
+    out: Path,
+) -> list[str]:
+    """Restore and score what is not in the journal yet; returns remarks on groups of images."""
+    units = engine.plan(rows, scored, single, context)
+    for method in scored:
+        lacking = [row for row, todo in units if any(one is method for one, _ in todo)]
+        engine.restore(rows if grouped else lacking, method, context)
+    engine.score(units, context)
+    return sets.score(rows, scored, grouped, context, out / "statistics")
 
 
 def written(chosen: Request) -> list[Path]:
