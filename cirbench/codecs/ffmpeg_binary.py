@@ -6,6 +6,7 @@ It comes with imageio-ffmpeg; ``IMAGEIO_FFMPEG_EXE`` names another one.
 from __future__ import annotations
 
 import re
+import shutil
 
 import imageio_ffmpeg
 
@@ -14,13 +15,19 @@ from . import processes
 
 
 def path() -> str:
-    """The binary. Raises UnavailableError when there is none."""
+    """The binary. Raises UnavailableError when there is none that can be run."""
     try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
+        found = str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:
         raise UnavailableError(
             "no ffmpeg here: reinstall imageio-ffmpeg from a wheel, or set IMAGEIO_FFMPEG_EXE"
         ) from error
+    if shutil.which(found) is None:
+        raise UnavailableError(
+            f"{found} is no program that can be run; unset IMAGEIO_FFMPEG_EXE to use "
+            "imageio-ffmpeg's own"
+        )
+    return found
 
 
 def release() -> str:
