@@ -10,12 +10,40 @@ from typing import Any
 
 import click
 
-from . import completion, options
+from . import completion, filling, options
 from .errors import CirbenchError
 
 _DEVICES = click.Choice(["cpu", "cuda", "mps"])
 _path = click.Path(path_type=Path)
 _MOST_LINES = 20
+
+
+def _model_options(command: Any) -> Any:
+    """The options that say which restorer runs: ``model``, ``checkpoint``, ``options``."""
+    for one in (
+        click.option(
+            "--option",
+            "options",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A setting of the model, e.g. sampler.steps=20.",
+        ),
+        click.option(
+            "--checkpoint",
+            type=_path,
+            help="The model's checkpoint; default: the newest under runs/, else the one that comes "
+            "along.",
+        ),
+        click.option(
+            "--model",
+            default="",
+            help="A restorer to run: identity, deblock, moe_diffir, moe_diffir_compensator, or a "
+            "package's.",
+            shell_complete=completion.of(completion.restorers),
+        ),
+    ):
+        command = one(command)
+    return command
 
 
 @click.command("eval")
@@ -31,17 +59,7 @@ _MOST_LINES = 20
 )
 @click.option("--csv", type=_path, help="Which output is which: columns row_id and path.")
 @click.option("--name", default="", help="What to call the outputs or the model in tables.")
-@click.option(
-    "--model",
-    default="",
-    help="A restorer to run: identity, deblock, or a package's.",
-    shell_complete=completion.of(completion.restorers),
-)
-@click.option(
-    "--checkpoint",
-    type=_path,
-    help="The model's checkpoint; default: the newest under runs/, else the one that comes along.",
-)
+@_model_options
 @options.lists(
     "--metrics",
     help="e.g. psnr,ssim,lpips; default: those that need no weights.",
@@ -122,6 +140,7 @@ def evaluate(files: tuple[Path, ...], compare: bool, by: str, **given: Any) -> N
         against=given["against"] or "LQ",
         where={column: given[column] for column in ("set", "codec", "task", "kind")},
         protocols=given["protocol"],
+        options=filling.assignments(given["options"]),
         command=shlex.join(["cirbench", *sys.argv[1:]]),
         **{
             key: given[key]
@@ -170,17 +189,7 @@ def _compare(files: tuple[Path, ...], by: str, given: dict[str, Any]) -> None:
 
 @click.command()
 @click.argument("source", type=_path)
-@click.option(
-    "--model",
-    default="",
-    help="A restorer: deblock, identity, or a package's.",
-    shell_complete=completion.of(completion.restorers),
-)
-@click.option(
-    "--checkpoint",
-    type=_path,
-    help="The model's checkpoint; default: the newest under runs/, else the one that comes along.",
-)
+@_model_options
 @click.option(
     "--out",
     default="restored",
@@ -195,6 +204,7 @@ def restore(
     source: Path,
     model: str,
     checkpoint: Path | None,
+    options: tuple[str, ...],
     out: Path,
     prompt: str | None,
     device: str | None,
@@ -219,10 +229,11 @@ def restore(
             )
         model, checkpoint = found.model, found.path
         click.echo(f"checkpoint: {checkpoint} ({model})", err=True)
+    settings = filling.assignments(options)
     jobs = files.plan(source.expanduser(), out.expanduser())
     done = files.run(
         jobs,
-        lambda: restorer.get(model, checkpoint, device),
+        lambda: restorer.get(model, checkpoint, device, settings),
         prompt=prompt,
         skip_existing=skip_existing,
     )

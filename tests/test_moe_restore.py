@@ -284,6 +284,31 @@ def test_a_checkpoint_of_stage_1_is_decoded_without_the_compensator(
     made = whole.restore(lq.numpy(), seeds=[3] * len(lq))
     expected = restore(model, lq, seeds=[3] * len(lq), weight=0.0)
     assert np.allclose(made, expected.numpy(), atol=1e-3)
-    assert "plain decoder" in whole.info().version
+    assert "plain decoder" in whole.info().version and "stage I" in whole.info().remark
     with pytest.raises(CirbenchError, match="train stage 2"):
         restorer.get("moe_diffir_compensator", tmp_path, "cpu")
+
+
+def test_options_change_the_sampler_and_the_compensators_weight(
+    model: MoEDiffIR, image: torch.Tensor, tmp_path: Path
+) -> None:
+    from cirbench.models import restorer
+
+    checkpoint.save(model, tmp_path)
+    options = {"sampler.steps": 2, "compensator.weight": 0.0}
+    made = restorer.get("moe_diffir", tmp_path, "cpu", options)
+    expected = restore(
+        model, image, seeds=[1], sampler=replace(model.config.sampler, steps=2), weight=0.0
+    )
+    assert np.allclose(made.restore(image.numpy(), seeds=[1]), expected.numpy(), atol=1e-3)
+    assert "ddim 2" in made.info().version and "compensator 0" in made.info().version
+    with pytest.raises(CirbenchError, match="no option 'sampler.step'.*sampler.steps"):
+        restorer.get("moe_diffir", tmp_path, "cpu", {"sampler.step": 2})
+    with pytest.raises(CirbenchError, match="'deblock' has no options"):
+        restorer.get("deblock", options=options)
+
+
+def test_a_checkpoint_of_stage_0_restores_nothing(model: MoEDiffIR, tmp_path: Path) -> None:
+    checkpoint.save(model, tmp_path, notes={"stage": "unet"})
+    with pytest.raises(CirbenchError, match="stage 0 .unet.*--stage 1,2"):
+        create(tmp_path, "cpu")

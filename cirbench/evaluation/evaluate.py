@@ -48,6 +48,7 @@ def evaluate(
     csv: str | Path | None = None,
     model: str = "",
     checkpoint: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
     name: str = "",
     metrics: Values = (),
     protocol: Values = (),
@@ -75,7 +76,8 @@ def evaluate(
     Args:
         data: a data set made by ``cirbench build``.
         restored, pattern, csv: a folder of outputs, and how its files are called.
-        model, checkpoint: a registered restorer to run.
+        model, checkpoint, options: a registered restorer to run; options are its settings, e.g.
+            ``{"sampler.steps": 20}``.
         name: what to call the outputs or the restorer.
         metrics, protocol: names, in a list or comma-separated; none means the defaults.
         split, where, limit: which rows; ``where`` is e.g. ``{"codec": "jpeg"}``.
@@ -102,6 +104,7 @@ def evaluate(
         outputs=outputs,
         model=model,
         checkpoint=Path(checkpoint) if checkpoint else None,
+        options=options or {},
         name=name,
         metrics=listed(metrics),
         protocols=listed(protocol),

@@ -182,20 +182,21 @@ class Same:
     """How another process gets a restorer, and what that one has to be.
 
     Attributes:
-        name, checkpoint, device: as for :func:`cirbench.models.restorer.get`.
+        name, checkpoint, device, options: as for :func:`cirbench.models.restorer.get`.
         info: what it has to say of itself.
     """
 
     name: str
     checkpoint: Path | None
     device: str | None
+    options: tuple[tuple[str, Any], ...]
     info: Info
 
 
 @lru_cache(maxsize=2)
 def _get(same: Same) -> tuple[Restorer, threading.Lock]:
     """The restorer, and what those that are not thread-safe are used under."""
-    restorer = registry.get(same.name, same.checkpoint, same.device)
+    restorer = registry.get(same.name, same.checkpoint, same.device, dict(same.options))
     if restorer.info() != same.info:
         raise CirbenchError(
             f"the restorer {same.name!r} on the worker {socket.gethostname()} is another one than "

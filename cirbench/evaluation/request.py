@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .. import metrics, suggest
 from ..backends import THREADS, Backend
@@ -41,6 +42,7 @@ class Request:
         outputs: a folder of outputs to score.
         model: a registered restorer to run; "" for none.
         checkpoint: its checkpoint.
+        options: settings of the restorer, e.g. ``{"sampler.steps": 20}``.
         name: name of the outputs or the restorer in tables; "" for their own.
         metrics: names; empty for :data:`DEFAULT_METRICS`.
         protocols: names; empty for each metric's default one (and ``native-rgb`` for PSNR).
@@ -65,6 +67,7 @@ class Request:
     outputs: Outputs | None = None
     model: str = ""
     checkpoint: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
     metrics: Sequence[str] = ()
     protocols: Sequence[str] = ()

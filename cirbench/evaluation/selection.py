@@ -47,11 +47,14 @@ def select(
             name, checkpoint = found.model, found.path
             remarks.append(f"checkpoint: {checkpoint} ({name})")
     if name:
-        made = restorer.get(name, checkpoint, chosen.device)
-        remarks += _guard(made.info(), manifest)
-        label = chosen.name or made.info().name
+        made = restorer.get(name, checkpoint, chosen.device, chosen.options)
+        info = made.info()
+        remarks += _guard(info, manifest)
+        label = chosen.name or info.name
+        remarks += [f"{label}: {info.remark}"] if info.remark else []
         place = checkpoint.expanduser().absolute() if checkpoint else None
-        same = methods.Same(name, place, chosen.device, made.info())
+        options = tuple(chosen.options.items())
+        same = methods.Same(name, place, chosen.device, options, info)
         scored.append(
             methods.cached(label, manifest, made, same, out, journal.restored, journal.remember)
         )

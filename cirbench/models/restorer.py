@@ -1,13 +1,15 @@
 """The contract of a restorer, and the registry that finds one by its name.
 
 A package adds a restorer through the entry-point group ``cirbench.restorers``: its name, and a
-callable ``factory(checkpoint, device)`` (see ``docs/evaluate.md``).
+callable ``factory(checkpoint, device)`` (see ``docs/evaluate.md``). A factory that takes a third
+argument, ``options``, gets what ``--option key=value`` says.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -42,6 +44,7 @@ class Info:
         trained_on: folder of the data set it was trained on, where the checkpoint records it;
             ``cirbench eval`` then warns when the test set does not fit (``cirbench check``).
         thread_safe: ``restore`` may run in several threads at once.
+        remark: what whoever reads its scores should know.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Info:
     version: str = ""
     trained_on: str = ""
     thread_safe: bool = False
+    remark: str = ""
 
 
 class Restorer(Protocol):
@@ -74,9 +78,10 @@ class Restorer(Protocol):
         ...
 
 
-Factory = Callable[[Path | None, str | None], Restorer]
+Factory = Callable[..., Restorer]
 """``factory(checkpoint, device)``: checkpoint is None when none was given; device is None for the
-best one, or "cpu", "cuda", ... Raises CirbenchError in one sentence when it cannot."""
+best one, or "cpu", "cuda", ... Raises CirbenchError in one sentence when it cannot. One that has
+settings takes a mapping of them as ``options``."""
 
 _BUILT_IN = {
     "identity": "cirbench.models.identity:Identity",
@@ -104,11 +109,21 @@ def names() -> list[str]:
     return list(_registered())
 
 
-def get(name: str, checkpoint: Path | None = None, device: str | None = None) -> Restorer:
+def get(
+    name: str,
+    checkpoint: Path | None = None,
+    device: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Restorer:
     """Make the restorer called ``name``.
 
+    Args:
+        name: of :func:`names`.
+        checkpoint, device: see :data:`Factory`.
+        options: settings of this restorer, e.g. ``{"sampler.steps": 20}``.
+
     Raises CirbenchError for an unknown name, a package that cannot be imported, a checkpoint that
-    does not exist, and whatever the factory raises as one.
+    does not exist, options for a restorer that has none, and whatever the factory raises as one.
     """
     entry = _registered().get(name)
     if entry is None:
@@ -123,7 +138,11 @@ def get(name: str, checkpoint: Path | None = None, device: str | None = None) ->
         raise CirbenchError(
             f"the restorer {name!r}{owner} cannot be loaded ({error}); install what it needs"
         ) from error
-    return factory(checkpoint, device)
+    if not options:
+        return factory(checkpoint, device)
+    if "options" not in inspect.signature(factory).parameters:
+        raise CirbenchError(f"the restorer {name!r} has no options; leave --option out")
+    return factory(checkpoint, device, options=options)
 
 
 def seed_of(row_id: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import CirbenchError, UnavailableError
+from ...suggest import hint
 from ..restorer import Batch, Info
+from .config import from_dict
 
 if TYPE_CHECKING:
     from .model import MoEDiffIR
 
 CODE = "1"
 """Raised whenever the same weights would give other pixels."""
+
+_PRIOR = ("vae", "unet", "prior")
+OPTIONS = ("sampler.kind", "sampler.steps", "compensator.weight", "tile", "overlap")
+"""Settings of the model that may differ from those it was trained with."""
 
 
 class Restorer:
@@ -61,14 +67,16 @@ class Restorer:
     def info(self) -> Info:
         """Name, parameters of the whole model, checkpoint, and what else decides its pixels."""
         config = self.model.config
-        sampler, tile = config.sampler, f"tile {config.tile}/{config.overlap}"
-        plain = "" if self.compensates else ", plain decoder"
+        sampler, weight = config.sampler, self.model.compensator.weight
+        version = f"{CODE}, {sampler.kind} {sampler.steps}, tile {config.tile}/{config.overlap}"
+        version += "" if weight == 1 else f", compensator {weight:g}"
         return Info(
             "moe_diffir",
             parameters=sum(one.numel() for one in self.model.parameters()),
             checkpoint=self._checkpoint,
-            version=f"{CODE}, {sampler.kind} {sampler.steps}, {tile}{plain}",
+            version=version if self.compensates else f"{version}, plain decoder",
             trained_on=self._trained_on,
+            remark="" if self.compensates else "after stage I, decoded without the compensator",
         )
 
 
@@ -93,17 +101,17 @@ class Compensator:
 
     def info(self) -> Info:
         """As the whole model, under a name of its own."""
-        info, config = self._whole.info(), self._whole.model.config
-        version = f"{CODE}, tile {config.tile}/{config.overlap}"
-        return replace(info, name="moe_diffir_compensator", version=version)
+        return replace(self._whole.info(), name="moe_diffir_compensator")
 
 
-def create_compensator(checkpoint: Path | None, device: str | None) -> Any:
+def create_compensator(
+    checkpoint: Path | None, device: str | None, options: Mapping[str, Any] | None = None
+) -> Any:
     """The factory of :class:`Compensator`.
 
     Raises CirbenchError for a checkpoint of stage I, and what :func:`create` raises.
     """
-    whole = create(checkpoint, device)
+    whole = create(checkpoint, device, options)
     if not whole.compensates:
         raise CirbenchError(
             f"{checkpoint} is of stage I, which trains no compensator; train stage 2, too"
@@ -111,13 +119,18 @@ def create_compensator(checkpoint: Path | None, device: str | None) -> Any:
     return Compensator(whole)
 
 
-def create(checkpoint: Path | None, device: str | None) -> Any:
+def create(
+    checkpoint: Path | None, device: str | None, options: Mapping[str, Any] | None = None
+) -> Any:
     """The factory that the registry calls.
 
-    Without a checkpoint: the newest below ``runs``, else the one that comes with cirbench.
+    Args:
+        checkpoint: None for the newest below ``runs``, else the one that comes with cirbench.
+        device: None for the best one.
+        options: instead of the checkpoint's own: any of :data:`OPTIONS`.
 
-    Raises CirbenchError when there is none, or it cannot be used; UnavailableError when a package
-    is missing.
+    Raises CirbenchError when there is none, or it or an option cannot be used; UnavailableError
+    when a package is missing.
     """
     if checkpoint is None:
         from ...evaluation.checkpoints import default
@@ -141,8 +154,22 @@ def create(checkpoint: Path | None, device: str | None) -> Any:
             f"{checkpoint} was trained with --random-weights to measure cost; what it restores "
             "means nothing, train one on real weights"
         )
+    if facts.get("stage") in _PRIOR:
+        raise CirbenchError(
+            f"{checkpoint} is of stage 0 ({facts['stage']}), which restores nothing yet; go on "
+            "with cirbench train --stage 1,2"
+        )
     external = facts.get("external")
     model = load_with(checkpoint, external) if external else load(checkpoint)
+    _set(model, options or {})
     # The layout that convolutions are fastest in: on CPUs it saves a quarter of the time.
     model = model.to(name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Restorer(model, digest(checkpoint), facts.get("trained_on", ""), facts.get("stage", ""))
+
+
+def _set(model: MoEDiffIR, options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name not in OPTIONS:
+            raise CirbenchError(f"moe_diffir has no option {name!r}; {hint(name, OPTIONS)}")
+    model.config = from_dict(options, model.config)
+    model.compensator.weight = model.config.compensator.weight
