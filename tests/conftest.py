@@ -1,4 +1,4 @@
-"""Shared fixtures: a few small real photos, cut from scikit-image's wheel."""
+"""Shared fixtures: small pieces of real photos, a set to train on, a place without weights."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 
 from cirbench.samples import sample_source
 from cirbench.sources import read
@@ -40,4 +41,31 @@ def photos(_originals: Path, tmp_path: Path) -> Path:
     folder.mkdir()
     for file in _originals.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def training_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small smooth pictures through JPEG and WebP, all for training; hq/ lies beside it."""
+    import cirbench
+
+    folder = tmp_path_factory.mktemp("train")
+    (folder / "hq").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(2):
+        coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8))
+        coarse.resize((96, 96), Image.Resampling.BICUBIC).save(folder / f"hq/{index}.png")
+    out = folder / "data"
+    cirbench.build(folder / "hq", codec="jpeg,webp", quality=[5, 10], out=out, split="train")
+    return out
+
+
+@pytest.fixture
+def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder as the only place where weights are looked for."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    monkeypatch.setenv("CIRBENCH_WEIGHTS", str(folder))
+    for name in ("XDG_CACHE_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
     return folder

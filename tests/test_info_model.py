@@ -14,17 +14,6 @@ from cirbench import cli, info_model, weights
 from cirbench.errors import CirbenchError
 
 
-@pytest.fixture
-def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as the only place where weights are looked for."""
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    monkeypatch.setenv("CIRBENCH_WEIGHTS", str(folder))
-    for name in ("XDG_CACHE_HOME", "TORCH_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
-    return folder
-
-
 def shown(*options: str) -> str:
     result = CliRunner().invoke(cli.main, ["info", *options])
     assert result.exit_code == 0, result.output

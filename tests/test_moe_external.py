@@ -231,17 +231,6 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as the only place where weights are looked for."""
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    monkeypatch.setenv("CIRBENCH_WEIGHTS", str(folder))
-    for name in ("XDG_CACHE_HOME", "TORCH_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
-    return folder
-
-
-@pytest.fixture
 def all_external(stable_diffusion: Path, tmp_path: Path) -> dict[str, str]:
     """Everything that :func:`around` needs, as a user would give it."""
     pytest.importorskip("open_clip")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import socket
@@ -18,67 +17,18 @@ pytest.importorskip("diffusers")
 pytest.importorskip("accelerate")
 pytest.importorskip("tensorboard")
 
+from small_run import NAMES, equal, last, micro, one_stage, request, weights  # noqa: E402
+
 import cirbench  # noqa: E402
 from cirbench.cli import main  # noqa: E402
 from cirbench.errors import CirbenchError  # noqa: E402
-from cirbench.train import batches, loop, run, settings, state  # noqa: E402
-from cirbench.train.settings import DataSettings, Settings, StageSettings  # noqa: E402
-
-NAMES = ("vae", "unet", "prior", "prompt", "compensator")
+from cirbench.train import batches, loop, run, state  # noqa: E402
+from cirbench.train.settings import DataSettings  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two small photos through JPEG and WebP, all for training."""
-    from PIL import Image
-
-    folder = tmp_path_factory.mktemp("train")
-    rng = np.random.default_rng(0)
-    for index in range(2):
-        coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8))
-        (folder / "hq").mkdir(exist_ok=True)
-        coarse.resize((96, 96), Image.Resampling.BICUBIC).save(folder / f"hq/{index}.png")
-    out = folder / "data"
-    cirbench.build(folder / "hq", codec="jpeg,webp", quality=[5, 10], out=out, split="train")
-    return out
-
-
-def micro(steps: int = 2, **changes: object) -> Settings:
-    """Settings of a run that takes seconds."""
-    losses = {"vae": {"pixels": 1.0, "kl": 1e-4}, "compensator": {"pixels": 1.0, "edges": 1.0}}
-    stages = {
-        name: StageSettings(
-            steps=steps, batch_size=4, latents=8, loss=losses.get(name, {}), dropout=0.5
-        )
-        for name in NAMES
-    }
-    made = Settings(
-        size="micro",
-        stages=stages,
-        data=DataSettings(size=64, workers=0, cache=""),
-        log_every=1,
-        grid_every=2,
-        checkpoint_every=2,
-    )
-    return settings.change(made, changes)
-
-
-def request(
-    data: Path, folder: Path, stages: tuple[int, ...] = (0, 1, 2), **given: object
-) -> run.Request:
-    chosen = given.pop("settings", None) or micro()
-    return run.Request(chosen, data, folder, stages, device="cpu", **given)
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(folder / "model.safetensors")
-
-
-def equal(one: Path, other: Path) -> bool:
-    ours, theirs = weights(one), weights(other)
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+def data(training_set: Path) -> Path:
+    return training_set
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +37,6 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "whole"
     run.train(request(data, folder), say=lambda line: None)
     return folder
-
-
-def last(folder: Path, stage: str) -> Path:
-    return state.found(folder, stage)[-1].folder
 
 
 def test_a_run_leaves_checkpoints_pictures_and_a_log(whole: Path) -> None:
@@ -138,8 +84,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(
 ) -> None:
     number = {"vae": 0, "prompt": 1, "compensator": 2}[stage]
     start = last(whole, {"vae": "vae", "prompt": "prior", "compensator": "prompt"}[stage])
-    chosen = micro(20, **{f"stages.{stage}.{key}": one for key, one in EXTRAS.items()})
-    only = dataclasses.replace(chosen, stages={stage: chosen.stages[stage]})
+    only = one_stage(stage, 20, **{f"stages.{stage}.{key}": one for key, one in EXTRAS.items()})
     made = []
     for name, stop in (("straight", None), ("halves", (stage, 10))):
         one = request(data, tmp_path / name, (number,), settings=only, init=start)
@@ -158,8 +103,7 @@ EXTRAS = {"optimizer": "muon", "ema": 0.9, "warmup": 3, "decay": 0.5, "clip": 1.
 def test_pieces_of_a_batch_give_the_step_of_the_whole(data: Path, tmp_path: Path) -> None:
     made = []
     for accumulate in (1, 2):
-        chosen = micro(1, **{"stages.vae.accumulate": accumulate})
-        only = dataclasses.replace(chosen, stages={"vae": chosen.stages["vae"]})
+        only = one_stage("vae", 1, **{"stages.vae.accumulate": accumulate})
         one = request(data, tmp_path / str(accumulate), (0,), settings=only)
         made.append(weights(run.train(one, say=lambda line: None)))
     close(*made)
@@ -172,8 +116,7 @@ def close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> Non
 
 def prompts_only(data: Path, folder: Path) -> run.Request:
     """Stage I without the router's noise, which each process draws for itself."""
-    chosen = micro(2, **{"stages.prompt.optimizer": "muon", "model.prompt": "multiple"})
-    only = dataclasses.replace(chosen, stages={"prompt": chosen.stages["prompt"]})
+    only = one_stage("prompt", **{"stages.prompt.optimizer": "muon", "model.prompt": "multiple"})
     return request(data, folder, (1,), settings=only)
 
 
@@ -229,8 +172,7 @@ def task_id(item: dict[str, object]) -> object:
 def test_a_loss_that_is_no_number_stops_and_names_the_last_good_checkpoint(
     data: Path, tmp_path: Path
 ) -> None:
-    chosen = micro(6, **{"stages.vae.lr": 1e30})
-    only = dataclasses.replace(chosen, stages={"vae": chosen.stages["vae"]})
+    only = one_stage("vae", 6, **{"stages.vae.lr": 1e30})
     with pytest.raises(CirbenchError, match="not a number.*stage vae.*stages.vae.lr"):
         run.train(request(data, tmp_path / "x", (0,), settings=only), say=lambda line: None)
     for saved in state.found(tmp_path / "x", "vae"):
