@@ -1,7 +1,8 @@
 """Stage II's data: latents restored with stage I's weights, made once, kept, and gone on with.
 
-A shard is a safetensors file of some samples: ``latents`` float16 (n, C, h, w), ``hq`` and ``lq``
-uint8 (n, 3, H, W), ``task_id`` int64 (n,). Which samples it holds follows from its number.
+A shard is a safetensors file of 32 samples, the last one of what is left: ``latents`` float16
+(n, C, h, w), ``hq`` and ``lq`` uint8 (n, 3, H, W), ``task_id`` int64 (n,). Which samples it holds
+follows from its number.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -51,12 +52,26 @@ class Latents(Dataset[dict[str, Tensor]]):
         return {**found, "latents": found["latents"].float()}
 
 
+def begin(folder: Path, key: dict[str, Any]) -> None:
+    """Ready the folder, before any process makes shards: those of another key are deleted.
+
+    Args:
+        folder: for the shards.
+        key: what decides the samples (the weights' hash, the data's configuration).
+    """
+    note = json.dumps(key, sort_keys=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if _noted(folder) != note:
+        for old in folder.glob("*.safetensors"):
+            old.unlink()
+        _write_text(folder / _NOTE, note)
+
+
 def make(
     folder: Path,
     data: CIRDataset,
     count: int,
     sample: Callable[[Tensor, list[int]], Tensor],
-    key: dict[str, Any],
     seed: int,
     device: torch.device,
     rank: int = 0,
@@ -65,30 +80,27 @@ def make(
     """Make the shards that are not there yet; process ``rank`` of ``world`` makes its share.
 
     Args:
-        folder: for the shards.
+        folder: of the shards; see :func:`begin`.
         data: the pairs.
-        count: samples.
+        count: samples. A shard that an earlier, smaller count left short is made anew; one that
+            is longer is kept.
         sample: ``sample(lq, seeds) -> latents``.
-        key: what decides the samples (the weights' hash, the data's configuration); shards made
-            with another are deleted.
         seed: of the run.
         device: where ``sample`` runs.
+
+    Raises CirbenchError when a shard cannot be read.
     """
-    note = json.dumps(key, sort_keys=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    if rank == 0 and _noted(folder) != note:
-        for old in folder.glob("*.safetensors"):
-            old.unlink()
-        _write_text(folder / _NOTE, note)
-    wanted = range(rank, -(-count // SHARD), world)
-    missing = [number for number in wanted if not (folder / _name(number)).is_file()]
+    sizes = {number: min(SHARD, count - at) for number, at in enumerate(range(0, count, SHARD))}
+    wanted = list(sizes)[rank::world]
+    missing = [number for number in wanted if _held(folder / _name(number)) < sizes[number]]
     quiet = None if missing and rank == 0 else True
     for number in tqdm(missing, unit="shard", desc="latents", disable=quiet):
-        draws = next(iter(Steps(data.tasks, seed, SHARD, 1, 0, 1, number, number + 1)))
+        size = sizes[number]
+        draws = next(iter(Steps(data.tasks, seed, SHARD, 1, 0, 1, number, number + 1)))[:size]
         batch = collate([data[draw] for draw in draws])
-        seeds = [seed_of(seed, "latents", number, index) for index in range(SHARD)]
+        seeds = [seed_of(seed, "latents", number, index) for index in range(size)]
         lq = to_device(batch, device)["lq"]
-        made = torch.cat([sample(lq[at : at + 8], seeds[at : at + 8]) for at in range(0, SHARD, 8)])
+        made = torch.cat([sample(lq[at : at + 8], seeds[at : at + 8]) for at in range(0, size, 8)])
         part = folder / (_name(number) + ".part")
         save_file({**batch, "latents": made.half().cpu().contiguous()}, part)
         os.replace(part, folder / _name(number))
@@ -109,8 +121,23 @@ def _write_text(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
+def _held(path: Path) -> int:
+    """How many samples a shard holds; 0 when it is not there."""
+    if not path.is_file():
+        return 0
+    try:
+        with safe_open(path, "pt") as file:
+            return int(file.get_slice("task_id").get_shape()[0])
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CirbenchError(f"{path} is damaged ({error}); delete it and resume") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CirbenchError:
+    return CirbenchError(f"{path} is damaged ({error}); delete it and resume")

@@ -68,11 +68,11 @@ def train(
     settings, trainable = request.settings, get(request.settings.model)
     plan = _plan(request, trainable)
     tell = say if accelerator.is_main_process else _silent
+    pairs = _pairs(request)  # before the model: a mistake here should not wait for it
     torch.manual_seed(seed_of(settings.seed, "weights"))
     model, notes = trainable.build(
         settings.size, settings.overrides, settings.external, request.random_weights
     )
-    pairs = _pairs(request)
     if request.random_weights:
         tell("RANDOM WEIGHTS where trained ones belong: this measures cost and restores nothing")
     _start(request, trainable, plan[0], model, tell)
@@ -232,7 +232,8 @@ def _latents(
 
     trainable, stage = job
     chosen = request.settings.stages[stage.name]
-    count = min(chosen.latents, chosen.steps * chosen.batch_size)
+    drawn = chosen.steps * chosen.batch_size
+    count = min(chosen.latents or drawn, drawn)
     folder = request.run / "latents"
     key = {"weights": _digest(model, stage.parts), "data": pairs.config}
 
@@ -241,12 +242,14 @@ def _latents(
             return trainable.sample(model, lq, seeds)
 
     model.eval()
+    if accelerator.is_main_process:
+        latents.begin(folder, key)
+    accelerator.wait_for_everyone()
     latents.make(
         folder,
         pairs,
         count,
         sample,
-        key,
         request.settings.seed,
         accelerator.device,
         accelerator.process_index,

@@ -34,7 +34,8 @@ class StageSettings:
         clip: largest norm of the gradient; 0 for no limit.
         ema: decay of the weights' moving average, which is what is saved to be used; 0 for none.
         loss: terms of the loss and their weights; what there is depends on the stage.
-        latents: stage II trains on so many latents made with stage I's weights.
+        latents: stage II trains on so many latents made with stage I's weights, at most as many as
+            its steps draw; 0 for that many.
         dropout: share of samples whose UNet is told nothing (the null context).
         sharpen: train towards an unsharp-masked HQ image (release).
         gradient_checkpointing: recompute the UNet's activations, to need less memory.
