@@ -14,6 +14,7 @@ pytest.importorskip("tensorboard")
 from safetensors.torch import load_file  # noqa: E402
 from small_run import micro, one_stage, quiet, request  # noqa: E402
 
+from cirbench.data.sampler import Draw  # noqa: E402
 from cirbench.errors import CirbenchError  # noqa: E402
 from cirbench.train import batches, latents, run  # noqa: E402
 from cirbench.train.settings import DataSettings  # noqa: E402
@@ -61,8 +62,10 @@ def test_another_count_makes_only_what_is_missing_and_the_same_samples(
     for count, made in ((40, 40), (70, 24 + 8 + 6), (70, 0), (5, 0), (33, 0)):
         asked, found = make(tmp_path / "grown", pairs, count)
         assert (asked, len(found)) == (made, count)
-        for name, one in found.tensors.items():
-            assert torch.equal(one, whole.tensors[name][:count]), (count, name)
+        for row in range(count):
+            ours, theirs = found[Draw(row, 0, 0)], whole[Draw(row, 0, 0)]
+            assert ours.keys() == theirs.keys() == set(batches.KEPT)
+            assert all(torch.equal(ours[name], theirs[name]) for name in ours), (count, row)
 
 
 def test_samples_of_other_weights_are_not_kept(pairs: object, tmp_path: Path) -> None:

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..data.dataset import CIRDataset
 from ..errors import CirbenchError
-from .batches import Steps, collate, to_device
+from .batches import KEPT, Steps, collate, to_device
 from .noise import seed_of
 
 SHARD = 32
@@ -30,25 +31,33 @@ _NOTE = "latents.json"
 
 
 class Latents(Dataset[dict[str, Tensor]]):
-    """The samples of a folder of shards, by the number of a draw.
+    """The samples of a folder of shards, by the number of a draw; read from the files each time.
+
+    Args:
+        folder: of the shards, all made.
+        count: samples.
 
     Attributes:
         tasks: the task of every sample, for ``TaskSampler``.
+
+    Raises CirbenchError when a shard cannot be read, here and when a sample is asked for.
     """
 
     def __init__(self, folder: Path, count: int) -> None:
-        shards = [_read(folder / _name(number)) for number in range(-(-count // SHARD))]
-        self.tensors = {
-            name: torch.cat([one[name] for one in shards])[:count] for name in shards[0]
-        }
-        self.tasks = [str(int(one)) for one in self.tensors["task_id"]]
+        self.folder, tasks = folder, []
+        for number in range(-(-count // SHARD)):
+            with _shard(folder / _name(number)) as file:
+                tasks += file.get_tensor("task_id").tolist()
+        self.tasks = [str(one) for one in tasks[:count]]
 
     def __len__(self) -> int:
         return len(self.tasks)
 
     def __getitem__(self, item: Any) -> dict[str, Tensor]:
         """One sample; ``item`` is a ``Draw``."""
-        found = {name: one[item.row] for name, one in self.tensors.items()}
+        number, at = divmod(item.row, SHARD)
+        with _shard(self.folder / _name(number)) as file:
+            found = {name: file.get_slice(name)[at : at + 1][0] for name in KEPT}
         return {**found, "latents": found["latents"].float()}
 
 
@@ -125,19 +134,15 @@ def _held(path: Path) -> int:
     """How many samples a shard holds; 0 when it is not there."""
     if not path.is_file():
         return 0
+    with _shard(path) as file:
+        return int(file.get_slice("task_id").get_shape()[0])
+
+
+@contextmanager
+def _shard(path: Path) -> Iterator[Any]:
+    """An open shard. Raises CirbenchError, here and inside, when it is damaged."""
     try:
         with safe_open(path, "pt") as file:
-            return int(file.get_slice("task_id").get_shape()[0])
+            yield file
     except (OSError, SafetensorError) as error:
-        raise _damaged(path, error) from error
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> CirbenchError:
-    return CirbenchError(f"{path} is damaged ({error}); delete it and resume")
+        raise CirbenchError(f"{path} is damaged ({error}); delete it and resume") from error

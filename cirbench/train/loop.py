@@ -92,8 +92,8 @@ def run(job: Job, model: Any, accelerator: Any, stop_at: int | None = None) -> N
     module: Any = accelerator.prepare(_module(job, model, accelerator))
     optimizers = [accelerator.prepare(one) for one in optimizers]
     model.train()
-    for one in (model.unet,) if chosen.gradient_checkpointing else ():
-        one.enable_gradient_checkpointing()
+    if chosen.gradient_checkpointing:
+        model.unet.enable_gradient_checkpointing()
     steps = batches.Steps(
         job.source.tasks,
         job.settings.seed,
