@@ -252,7 +252,8 @@ def test_wrong_options_get_one_sentence(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CIRBENCH_WEIGHTS", str(tmp_path))
     given = options if "--data" in options else [*options, "--data", str(data)]
-    done = CliRunner().invoke(main, ["train", *given, "--device", "cpu", "--precision", "no"])
+    more = ("--device", "cpu", "--precision", "no", "--set", "data.size=64")
+    done = CliRunner().invoke(main, ["train", *given, *more])
     assert done.exit_code == 1
     line = done.output.strip().splitlines()[-1]
     assert line.startswith("cirbench: ") and message in line

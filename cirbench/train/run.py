@@ -6,12 +6,15 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..builder import store
 from ..errors import CirbenchError, UnavailableError
 from ..filling import fill, to_dict
+from .plan import chosen_stages
 from .settings import Settings, StageSettings
 from .trainable import LATENTS, Stage, Trainable
 
@@ -56,7 +59,8 @@ def train(
         Folder of the newest checkpoint.
 
     Raises CirbenchError for settings, data or weights that cannot be used, a loss that is no
-    number; UnavailableError naming missing packages; :class:`.loop.Interrupted`.
+    number, or a run that another process trains; UnavailableError naming missing packages;
+    :class:`.loop.Interrupted`.
     """
     accelerator = _accelerator(request)
     import torch
@@ -66,7 +70,7 @@ def train(
     from .trainable import get
 
     settings, trainable = request.settings, get(request.settings.model)
-    plan = _plan(request, trainable)
+    plan = chosen_stages(request, trainable)
     tell = say if accelerator.is_main_process else _silent
     pairs = _pairs(request)  # before the model: a mistake here should not wait for it
     torch.manual_seed(seed_of(settings.seed, "weights"))
@@ -77,25 +81,26 @@ def train(
         tell("RANDOM WEIGHTS where trained ones belong: this measures cost and restores nothing")
     _start(request, trainable, plan[0], model, tell)
     model.to(accelerator.device)
-    if accelerator.is_main_process:
-        _remember(request, pairs.config)
     shown = grid.examples(pairs)
     notes = {**notes, "trained_on": os.path.abspath(request.data)}
-    for stage in plan:
-        chosen = settings.stages[stage.name]
-        trainable.train_only(model, stage.parts)
-        tell(f"stage {stage.number}, {stage.name}: {stage.title}, {chosen.steps} steps")
-        tell(trainable.counts(model))
-        done = state.found(request.run, stage.name)
-        finished = bool(done) and done[-1].step >= chosen.steps
-        source = pairs
-        if not done:
-            _prepare(stage, model, pairs, settings, accelerator.device)
-        if stage.data == LATENTS and not finished:
-            source = _latents(request, (trainable, stage), model, pairs, accelerator)
-        job = loop.Job(request.run, trainable, stage, settings, chosen, source, shown, notes)
-        stop = stop_at[1] if stop_at and stop_at[0] == stage.name else None
-        loop.run(job, model, accelerator, stop)
+    with store.lock(request.run) if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            _remember(request, pairs.config)
+        for stage in plan:
+            chosen = settings.stages[stage.name]
+            trainable.train_only(model, stage.parts)
+            tell(f"stage {stage.number}, {stage.name}: {stage.title}, {chosen.steps} steps")
+            tell(trainable.counts(model))
+            done = state.found(request.run, stage.name)
+            finished = bool(done) and done[-1].step >= chosen.steps
+            source = pairs
+            if not done:
+                _prepare(stage, model, pairs, settings, accelerator.device)
+            if stage.data == LATENTS and not finished:
+                source = _latents(request, (trainable, stage), model, pairs, accelerator)
+            job = loop.Job(request.run, trainable, stage, settings, chosen, source, shown, notes)
+            stop = stop_at[1] if stop_at and stop_at[0] == stage.name else None
+            loop.run(job, model, accelerator, stop)
     return state.found(request.run, plan[-1].name)[-1].folder
 
 
@@ -159,20 +164,6 @@ def _remember(request: Request, data: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     os.replace(part, path)
-
-
-def _plan(request: Request, trainable: Trainable) -> list[Stage]:
-    """The stages to run. Raises CirbenchError when there is none, UnavailableError for weights."""
-    there = [one for one in trainable.stages if one.name in request.settings.stages]
-    plan = [one for one in there if one.number in request.stages]
-    if not plan:
-        has = ", ".join(sorted({str(one.number) for one in there}))
-        raise CirbenchError(f"this preset has no such stage; it has {has}")
-    for stage in plan:
-        text = trainable.problem(stage, request.settings.stages[stage.name])
-        if text and not request.random_weights:
-            raise UnavailableError(f"stage {stage.name}: {text}")
-    return plan
 
 
 def _start(
@@ -280,11 +271,21 @@ def _accelerator(request: Request) -> Any:
             f"training needs {error.name}; run: pip install 'cirbench[train]'"
         ) from error
     import_torchvision()  # diffusers imports it; see there
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if request.device and not there.get(request.device, request.device == "cpu"):
+        raise CirbenchError(f"there is no {request.device} device here; leave --device out")
     # Said, not found out: accelerate joins the processes of a CPU run only when it is told.
-    cpu = request.device == "cpu" or not (
-        torch.cuda.is_available() or torch.backends.mps.is_available()
-    )
-    return Accelerator(cpu=cpu, mixed_precision=request.settings.precision)
+    cpu = request.device == "cpu" or not any(there.values())
+    precision = request.settings.precision
+    if precision == "fp16" and (cpu or not there["cuda"]):
+        raise CirbenchError("fp16 trains on CUDA GPUs only; use --precision bf16 or no here")
+    try:
+        return Accelerator(cpu=cpu, mixed_precision=precision)
+    except ValueError as error:
+        # Its state is the process's: a second run in it cannot have another precision.
+        raise CirbenchError(
+            f"training with --precision {precision} cannot begin ({error}); start a new process"
+        ) from error
 
 
 def _silent(line: str) -> None:

@@ -16,6 +16,8 @@ from ..suggest import hint
 
 PRECISIONS = ("no", "bf16", "fp16")
 OPTIMIZERS = ("adam", "muon")
+TERMS = {"vae": ("pixels", "edges", "lpips", "kl"), "compensator": ("pixels", "edges", "lpips")}
+"""The terms that ``loss`` may weigh, by stage; in other stages the loss is what the paper says."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class StageSettings:
         decay: share of the steps, at the end, in which it falls to 0.
         clip: largest norm of the gradient; 0 for no limit.
         ema: decay of the weights' moving average, which is what is saved to be used; 0 for none.
-        loss: terms of the loss and their weights; what there is depends on the stage.
+        loss: terms of the loss and their weights; see :data:`TERMS`.
         latents: stage II trains on so many latents made with stage I's weights, at most as many as
             its steps draw; 0 for that many.
         dropout: share of samples whose UNet is told nothing (the null context).
