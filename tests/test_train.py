@@ -47,7 +47,8 @@ def test_a_run_leaves_checkpoints_pictures_and_a_log(whole: Path) -> None:
     assert all(np.isfinite(one["loss"]) for one in lines)
     grids = {path.name.split("-")[0] for path in (whole / "grids").glob("*.png")}
     assert grids == {"vae", "unet", "prompt", "compensator"}
-    assert list((whole / "tensorboard").glob("events*"))
+    boards = {path.parent.name for path in (whole / "tensorboard").glob("*/events*")}
+    assert boards == set(NAMES)
     assert not list(whole.rglob("*.part"))
     found = newest_checkpoint(whole.parent)
     assert found is not None and found.path == last(whole, "compensator")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import defaultdict
@@ -11,14 +12,18 @@ from typing import Any
 
 from tqdm import tqdm
 
+LOG = "log.jsonl"
+
 
 class Record:
     """Writes what a stage measures; means over the steps since the last line.
 
+    What a killed run noted of steps after ``start``, which are now taken again, is dropped.
+
     Args:
         run: the run's folder; None writes nothing (all processes but the first).
         stage: its name.
-        start, stop: steps.
+        start, stop: steps done before, and at the end.
         images: per step.
         every: steps between two lines.
     """
@@ -38,8 +43,11 @@ class Record:
         if run is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._file = open(run / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-            self._board = SummaryWriter(str(run / "tensorboard"))  # type: ignore[no-untyped-call]
+            _forget(run / LOG, stage, start)
+            self._file = open(run / LOG, "a", encoding="utf-8")  # noqa: SIM115
+            # A folder for each stage: purging concerns everything in one.
+            folder = str(run / "tensorboard" / stage)
+            self._board = SummaryWriter(folder, purge_step=start + 1)  # type: ignore[no-untyped-call]
 
     def add(self, step: int, values: dict[str, float], rate: float) -> None:
         """What step number ``step`` (1 is the first) measured."""
@@ -68,8 +76,9 @@ class Record:
                 self._board.add_scalar(f"{self.stage}/{name}", value, step)
         if self.bar.disable:
             left = (self._stop - step) / speed
+            pace = f"{speed:.2f} it/s" if speed >= 1 else f"{1 / speed:.2f} s/it"
             print(
-                f"{self.stage} {step}/{self._stop}: loss {means['loss']:.4f}, {speed:.2f} it/s, "
+                f"{self.stage} {step}/{self._stop}: loss {means['loss']:.4f}, {pace}, "
                 f"{left:.0f} s left",
                 file=sys.stderr,
                 flush=True,
@@ -86,3 +95,21 @@ class Record:
         if self._file is not None:
             self._file.close()
             self._board.close()
+
+
+def _forget(log: Path, stage: str, step: int) -> None:
+    """Drop a stage's lines of later steps, and any that was cut off; other stages' stay."""
+    if not log.is_file():
+        return
+    lines = log.read_text(encoding="utf-8").splitlines()
+    part = log.with_suffix(".part")
+    part.write_text("".join(f"{one}\n" for one in lines if _stays(one, stage, step)), "utf-8")
+    os.replace(part, log)
+
+
+def _stays(line: str, stage: str, step: int) -> bool:
+    try:
+        row = json.loads(line)
+        return bool(row["stage"] != stage or row["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -54,6 +54,8 @@ def write(
 ) -> Path:
     """Write a checkpoint, then delete all but the last ``keep`` of the stage.
 
+    What killed runs left half-written is deleted first.
+
     Args:
         tensors, facts: what training goes on from.
         model: writes into a folder what a restorer reads.
@@ -63,7 +65,8 @@ def write(
     target = run / stage / f"step-{step:07d}"
     part = target.with_name(target.name + ".part")
     try:
-        shutil.rmtree(part, ignore_errors=True)
+        for killed in (run / stage).glob("step-*.part"):
+            shutil.rmtree(killed, ignore_errors=True)
         part.mkdir(parents=True)
         save_file(
             {name: one.detach().cpu().contiguous() for name, one in tensors.items()},
