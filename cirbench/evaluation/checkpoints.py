@@ -31,7 +31,9 @@ def newest_checkpoint(runs: Path = RUNS) -> Checkpoint | None:
 
     Raises CirbenchError when its ``checkpoint.toml`` cannot be read.
     """
-    found = (path for path in runs.rglob(NOTE) if path.is_file())
+    # What training has not renamed yet, or was killed at, ends in .part.
+    written = (path for path in runs.rglob(NOTE) if path.parent.suffix != ".part")
+    found = (path for path in written if path.is_file())
     notes = sorted(found, key=lambda path: (path.stat().st_mtime_ns, str(path)))
     return Checkpoint(model_of(notes[-1].parent), notes[-1].parent) if notes else None
 
