@@ -1,0 +1,37 @@
+"""Sharpened targets: the unsharp mask, by scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from cirbench.models.moe_diffir import losses  # noqa: E402
+
+
+def unsharp(image: np.ndarray) -> np.ndarray:
+    """The mask of (H, W, C) in [0, 1]: OpenCV's 51 taps have sigma 0.3 (51 / 2 - 1.5) + 0.8 = 8."""
+
+    def blur(values: np.ndarray) -> np.ndarray:
+        return gaussian_filter(values, (8, 8, 0), radius=(25, 25, 0), mode="mirror")
+
+    detail = image - blur(image)
+    soft = blur((np.abs(detail) > 10 / 255).astype(float))
+    return image + soft * (np.clip(image + 0.5 * detail, 0, 1) - image)
+
+
+def test_sharpened_is_scipys_unsharp_mask(photo: np.ndarray) -> None:
+    image = photo.astype(float) / 255
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None]
+    found = losses.sharpened(batch)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(found, unsharp(image), atol=1e-9)
+    assert np.abs(found - image).max() > 0.05
+
+
+def test_what_is_smooth_stays_as_it_is() -> None:
+    ramp = torch.linspace(0.2, 0.8, 96).expand(1, 3, 64, 96)
+    inner = (..., slice(26, -26))
+    assert torch.allclose(losses.sharpened(ramp)[inner], ramp[inner], atol=1e-6)
