@@ -84,13 +84,15 @@ class Links:
 
 
 def fill(folder: Path, photos: int) -> None:
-    """Scaffolding: the journal's rows, in their order (else SQLite writes every page many times),
-    and the files they name.
+    """Scaffolding: the journal's rows and the files they name.
+
+    Rows go in sorted by their ids, in one transaction, with nothing kept safe and without the
+    index, which the build makes when it opens the journal: else SQLite writes every page many times.
     """
     import numpy as np
 
     from cirbench.builder import available, plan, settled, store
-    from cirbench.builder.journal import ImageRecord, Journal
+    from cirbench.builder.journal import _COLUMNS, ImageRecord, Journal
     from cirbench.builder.request import find
     from cirbench.builder.row import Target, _labels
     from cirbench.codecs import get
@@ -102,37 +104,49 @@ def fill(folder: Path, photos: int) -> None:
     target = Target(out, "bitstream-only", "ref", asked.recipe.name, here.versions)
     found = find(asked)
     hashes = [store.sha256(image.path.encode()) for image in found]
-    ids = np.empty(len(found) * TASKS, "S32")
+    names = [image.path.removesuffix(".png") for image in found]
+    ids = np.fromiter(
+        (
+            plan.row_id("photos", image.path, "", sha256, task).encode()
+            for image, sha256 in zip(found, hashes, strict=True)
+            for task in tasks
+        ),
+        "S32",
+        photos * TASKS,
+    )
+    shared = {"source_mode": "RGB", "width": 2040, "height": 1356, "status": "ok", "bpp": 0.25}
+    shared |= {"encoder_args": "made up", "bitstream_bytes": BITSTREAM_BYTES}
+    labels = [_labels(plan.Work(found[0], "", task), target) | shared for task in tasks]
+    files = [
+        lambda name, t=t: store.bitstream_path(
+            t.codec, t.label, t.variant, "photos", name, get(t.codec).extension
+        )
+        for t in tasks
+    ]
+
+    def rows() -> Iterator[list[Any]]:
+        for place in np.argsort(ids).tolist():
+            number, which = divmod(place, TASKS)
+            sha256, coded = hashes[number], store.sha256(ids[place])
+            made = labels[which] | {"hq_path": found[number].path}
+            made |= {"hq_sha256": sha256, "photo_sha256": sha256}
+            made |= {"row_id": ids[place].decode(), "bitstream_path": files[which](names[number])}
+            made |= {"content_id": plan.content_id(sha256, tasks[which])}
+            made |= {"bitstream_sha256": coded, "lq_sha256": coded[::-1]}
+            made |= {"psnr_rgb": 20.0 + which, "psnr_y": 21.0 + which}
+            made |= {"encode_seconds": 1e-6 * number, "decode_seconds": 1e-7 * number}
+            yield [made.get(name) for name in _COLUMNS]
+
     with Journal(out) as journal:
+        database = journal._db
+        database.executescript("PRAGMA synchronous = OFF; DROP INDEX rows_by_split")
         settled.modes("bitstream-only", "ref", journal, out)
-        for number, (image, sha256) in enumerate(zip(found, hashes, strict=True)):
-            for place, task in enumerate(tasks):
-                one = plan.row_id("photos", image.path, "", sha256, task)
-                ids[number * TASKS + place] = one.encode()
-            name = image.path.removesuffix(".png")
+        for image, name, sha256 in zip(found, names, hashes, strict=True):
             size = (image.size, image.mtime_ns, sha256, 2040, 1356)
             journal.put_image(ImageRecord("photos", image.path, name, *size))
-            journal.commit_now_and_then()
-        labels = [_labels(plan.Work(found[0], "", task), target) for task in tasks]
-        files = [
-            lambda name, t=t: store.bitstream_path(
-                t.codec, t.label, t.variant, "photos", name, get(t.codec).extension
-            )
-            for t in tasks
-        ]
-        for place in np.argsort(ids):
-            number, which = divmod(int(place), TASKS)
-            path, sha256 = found[number].path, hashes[number]
-            coded = store.sha256(ids[place])
-            made = labels[which] | {"source_mode": "RGB", "width": 2040, "height": 1356}
-            made |= {"hq_path": path, "hq_sha256": sha256, "photo_sha256": sha256}
-            made |= {"row_id": ids[place].decode(), "status": "ok", "encoder_args": "made up"}
-            made |= {"content_id": plan.content_id(sha256, tasks[which]), "bpp": 0.25}
-            made |= {"bitstream_path": files[which](path.removesuffix(".png"))}
-            made |= {"bitstream_bytes": BITSTREAM_BYTES, "bitstream_sha256": coded}
-            made |= {"lq_sha256": coded[::-1], "psnr_rgb": 20.0 + which, "psnr_y": 21.0 + which}
-            made |= {"encode_seconds": 1e-6 * number, "decode_seconds": 1e-7 * number}
-            journal.add(made)
+        marks = ", ".join("?" * len(_COLUMNS))
+        database.executemany(f"INSERT INTO rows VALUES ({marks})", rows())
+    Journal(out).__exit__()
     links = Links(folder / "bitstream", bytes(BITSTREAM_BYTES))
     for file in files:
         links.make(out, (file(path.removesuffix(".png")) for path in paths(photos)))
