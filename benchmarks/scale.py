@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import operator
 import os
 import resource
 import shutil
@@ -86,8 +87,8 @@ class Links:
 def fill(folder: Path, photos: int) -> None:
     """Scaffolding: the journal's rows and the files they name.
 
-    Rows go in sorted by their ids, in one transaction, with nothing kept safe and without the
-    index, which the build makes when it opens the journal: else SQLite writes every page many times.
+    Rows go in sorted by their ids, in one transaction, with nothing kept safe, and the index is
+    made afterwards: else SQLite writes every page many times.
     """
     import numpy as np
 
@@ -104,7 +105,6 @@ def fill(folder: Path, photos: int) -> None:
     target = Target(out, "bitstream-only", "ref", asked.recipe.name, here.versions)
     found = find(asked)
     hashes = [store.sha256(image.path.encode()) for image in found]
-    names = [image.path.removesuffix(".png") for image in found]
     ids = np.fromiter(
         (
             plan.row_id("photos", image.path, "", sha256, task).encode()
@@ -116,40 +116,44 @@ def fill(folder: Path, photos: int) -> None:
     )
     shared = {"source_mode": "RGB", "width": 2040, "height": 1356, "status": "ok", "bpp": 0.25}
     shared |= {"encoder_args": "made up", "bitstream_bytes": BITSTREAM_BYTES}
-    labels = [_labels(plan.Work(found[0], "", task), target) | shared for task in tasks]
-    files = [
-        lambda name, t=t: store.bitstream_path(
-            t.codec, t.label, t.variant, "photos", name, get(t.codec).extension
-        )
-        for t in tasks
-    ]
+    files, of_tasks = [], []
+    for number, task in enumerate(tasks):
+        parts = (task.codec, task.label, task.variant, "photos", "\n", get(task.codec).extension)
+        files.append(store.bitstream_path(*parts).split("\n"))
+        same = shared | {"psnr_rgb": 20.0 + number, "psnr_y": 21.0 + number}
+        same |= _labels(plan.Work(found[0], "", task), target)
+        of_tasks.append([same.get(name) for name in _COLUMNS])
+    own = "row_id content_id hq_path hq_sha256 photo_sha256 bitstream_path bitstream_sha256"
+    own += " lq_sha256 encode_seconds decode_seconds"
+    places = operator.itemgetter(*own.split())({name: n for n, name in enumerate(_COLUMNS)})
 
     def rows() -> Iterator[list[Any]]:
         for place in np.argsort(ids).tolist():
             number, which = divmod(place, TASKS)
-            sha256, coded = hashes[number], store.sha256(ids[place])
-            made = labels[which] | {"hq_path": found[number].path}
-            made |= {"hq_sha256": sha256, "photo_sha256": sha256}
-            made |= {"row_id": ids[place].decode(), "bitstream_path": files[which](names[number])}
-            made |= {"content_id": plan.content_id(sha256, tasks[which])}
-            made |= {"bitstream_sha256": coded, "lq_sha256": coded[::-1]}
-            made |= {"psnr_rgb": 20.0 + which, "psnr_y": 21.0 + which}
-            made |= {"encode_seconds": 1e-6 * number, "decode_seconds": 1e-7 * number}
-            yield [made.get(name) for name in _COLUMNS]
+            path, sha256 = found[number].path, hashes[number]
+            row_id = ids[place]
+            coded = store.sha256(row_id)
+            before, after = files[which]
+            made = of_tasks[which].copy()
+            its = (row_id.decode(), coded[:32], path, sha256, sha256)
+            its += (f"{before}{path[:-4]}{after}", coded, coded[::-1], 1e-6 * number, 1e-7 * number)
+            for column, value in zip(places, its, strict=True):
+                made[column] = value
+            yield made
 
     with Journal(out) as journal:
         database = journal._db
         database.executescript("PRAGMA synchronous = OFF; DROP INDEX rows_by_split")
         settled.modes("bitstream-only", "ref", journal, out)
-        for image, name, sha256 in zip(found, names, hashes, strict=True):
+        for image, sha256 in zip(found, hashes, strict=True):
             size = (image.size, image.mtime_ns, sha256, 2040, 1356)
-            journal.put_image(ImageRecord("photos", image.path, name, *size))
+            journal.put_image(ImageRecord("photos", image.path, image.path[:-4], *size))
         marks = ", ".join("?" * len(_COLUMNS))
         database.executemany(f"INSERT INTO rows VALUES ({marks})", rows())
     Journal(out).__exit__()
     links = Links(folder / "bitstream", bytes(BITSTREAM_BYTES))
-    for file in files:
-        links.make(out, (file(path.removesuffix(".png")) for path in paths(photos)))
+    for before, after in files:
+        links.make(out, (f"{before}{path[:-4]}{after}" for path in paths(photos)))
 
 
 def plan_all(folder: Path, photos: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from .tiles import Tiling
 _SAMPLED = 200  # image headers read; the rest is taken to be alike
 _PNG_BPP = 8.5  # bits per pixel of an LQ photo as PNG, mean over LIVE1 and all tasks
 _PNG_SECONDS = 0.03  # per megapixel
+_LAST_SECONDS = 0.3  # the manifest, the table and the contact sheet of a few rows
 _LARGE_SECONDS, _LARGE_BYTES = 3600, 20e9
 DOLLARS = 0.04
 """What an hour of one core is taken to cost: about what clouds ask for a virtual CPU."""
@@ -36,9 +38,10 @@ class Cost:
         images: how many are coded: of photos that are cut, the tiles.
         tasks: those that can run on this machine.
         megapixels: of all coded images together.
-        seconds: wall time with the jobs asked for.
+        seconds: wall time with the jobs asked for, on a machine as busy as it is now.
         bytes: on disk.
-        by_codec: core seconds by codec.
+        by_codec: seconds that cores are busy, by codec; other work on the machine adds nothing.
+        other: the same for starting Python, reading and hashing the photos, and what comes last.
         tried: photos of which pieces were coded to measure the times; 0: they are from a table.
     """
 
@@ -49,7 +52,13 @@ class Cost:
     seconds: float
     bytes: float
     by_codec: dict[str, float]
+    other: float = 0.0
     tried: int = 0
+
+    @property
+    def core_seconds(self) -> float:
+        """How long one core would be busy."""
+        return sum(self.by_codec.values()) + self.other
 
     @property
     def is_large(self) -> bool:
@@ -72,22 +81,26 @@ def of(request: Request, measure: bool = False) -> Cost:
     table = [_per_megapixel(task, mode) for task in tasks]
     jobs = request.jobs or joblib.cpu_count()
     prices: Sequence[trial.Price | None] = [None] * len(tasks)
-    reading, tried = 0.0, 0
+    reading, fixed, tried = trial.Seconds(), 0.0, 0
     if measure:
+        started = time.process_time()  # as the build's process will
         target = Target(request.out, mode, "ref", request.recipe.name, here.versions)
-        costs = [price.megapixel for price in table]
+        costs = [price.megapixel.cpu for price in table]
         measured = trial.prices(found, tasks, costs, target, jobs, request.tile)
         prices, tried = measured.tasks, measured.photos
         # Photos are read once for all their tasks; and once more before they are cut.
-        reading = measured.reading * of_photos * (2 if request.tiling else 1)
-    seconds: dict[str, float] = defaultdict(float)
+        reading = measured.reading * (of_photos * (2 if request.tiling else 1))
+        fixed = started + _LAST_SECONDS if tried else 0.0
+    wall, by_codec = reading.wall, defaultdict[str, float](float)
     size = float(sum(image.size for image in found)) if request.hq == "copy" else 0.0
     for task, known, price in zip(tasks, table, prices, strict=True):
         price = price or known
-        seconds[task.codec] += price.once + price.row * images + price.megapixel * megapixels
+        spent = price.of(images, megapixels)
+        wall, by_codec[task.codec] = wall + spent.wall, by_codec[task.codec] + spent.cpu
         size += price.bytes_per_megapixel * megapixels
-    wall = (sum(seconds.values()) + reading) / min(jobs, max(images * len(tasks), 1))
-    return Cost(len(found), images, tasks, megapixels, wall, size, dict(seconds), tried)
+    wall = fixed + wall / min(jobs, max(images * len(tasks), 1))
+    other = fixed + reading.cpu
+    return Cost(len(found), images, tasks, megapixels, wall, size, dict(by_codec), other, tried)
 
 
 def _per_megapixel(task: Task, mode: str) -> trial.Price:
@@ -96,7 +109,8 @@ def _per_megapixel(task: Task, mode: str) -> trial.Price:
     seconds, bpp = codec.estimate(task.settings)
     if store.keeps_pixels(mode, codec):
         seconds, bpp = seconds + _PNG_SECONDS, bpp + _PNG_BPP
-    return trial.Price(0.0, 0.0, seconds, 1e6 / 8 * bpp)
+    each = trial.Seconds(seconds, seconds)
+    return trial.Price(trial.Seconds(), trial.Seconds(), each, 1e6 / 8 * bpp)
 
 
 def _size(found: Sequence[Found], tiling: Tiling | None) -> tuple[int, float, float]:
@@ -143,8 +157,8 @@ def describe(request: Request, cost: Cost) -> str:
         f"disk:  about {_bytes(cost.bytes)} in {request.out}",
         f"time:  about {_duration(cost.seconds)} with {jobs} jobs, {source}",
     ]
-    total = sum(cost.by_codec.values()) or 1
-    hours = cost.seconds * jobs / 3600
+    total = sum(cost.by_codec.values()) or 1.0
+    hours = cost.core_seconds / 3600
     lines.append(
         f"       {hours:.2g} core-hours, ${DOLLARS * hours:.2f} at ${DOLLARS:.2f} per core-hour"
     )

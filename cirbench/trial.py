@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,13 +16,14 @@ from threadpoolctl import threadpool_limits
 
 from . import codecs
 from .builder.journal import ImageRecord
-from .builder.plan import Work
-from .builder.row import Result, Target, hash_image, make
+from .builder.plan import Work, digest
+from .builder.row import Target, forget_images, hash_image, make
 from .recipe import Task
 from .sources import Found
 from .tiles import Box
 
 PHOTOS = 6
+MOST_PHOTOS = 32  # where as many rows are made at a time
 SECONDS = 20.0
 """No further photo is tried once this time has passed."""
 
@@ -31,26 +33,60 @@ _DECODED = 1 / 16  # of the rows of slow decoders
 
 
 @dataclass(frozen=True)
+class Seconds:
+    """What some work took.
+
+    Attributes:
+        wall: as a clock on the wall has it; other work on the machine makes it more.
+        cpu: what cores were busy with it, those of processes that it started included.
+    """
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    @classmethod
+    def now(cls) -> Seconds:
+        """Two readings of the clocks, less each other, are what was in between."""
+        ours, others = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        used = ours.ru_utime + ours.ru_stime + others.ru_utime + others.ru_stime
+        return cls(time.perf_counter(), used)
+
+    def __add__(self, other: Seconds) -> Seconds:
+        return Seconds(self.wall + other.wall, self.cpu + other.cpu)
+
+    def __mul__(self, factor: float) -> Seconds:
+        return Seconds(self.wall * factor, self.cpu * factor)
+
+    def above(self, other: Seconds) -> Seconds:
+        """How much more than ``other`` it is; measured times vary, but none is negative."""
+        return Seconds(max(0.0, self.wall - other.wall), max(0.0, self.cpu - other.cpu))
+
+
+@dataclass(frozen=True)
 class Price:
     """What the rows of one task cost here.
 
     Attributes:
-        once: seconds for the first row on top of its own: loading weights, mostly.
-        row: seconds of every row, however small: starting ffmpeg, mostly.
-        megapixel: seconds of every megapixel.
+        once: the first row on top of its own: loading weights, mostly.
+        row: every row, however small: starting ffmpeg, mostly.
+        megapixel: every megapixel.
         bytes_per_megapixel: of bitstream and, where it is kept, PNG.
     """
 
-    once: float
-    row: float
-    megapixel: float
+    once: Seconds
+    row: Seconds
+    megapixel: Seconds
     bytes_per_megapixel: float
+
+    def of(self, rows: int, megapixels: float) -> Seconds:
+        """What so many rows, so large all together, cost one after the other."""
+        return self.once + self.row * rows + self.megapixel * megapixels
 
 
 @dataclass(frozen=True)
 class _Timing:
     megapixels: float
-    seconds: float
+    spent: Seconds
     bytes: float
 
 
@@ -60,12 +96,12 @@ class Prices:
 
     Attributes:
         tasks: one price for each task; None where every try failed.
-        reading: seconds to read, decode and hash a megapixel of HQ.
+        reading: to read, decode and hash a megapixel of HQ.
         photos: how many were tried.
     """
 
     tasks: tuple[Price | None, ...]
-    reading: float
+    reading: Seconds
     photos: int
 
 
@@ -80,7 +116,8 @@ def prices(
     """Code pieces of a few photos with every task, as many at a time as the build would.
 
     A small and a large piece of each photo: their sizes tell the price of a row from that of a
-    megapixel, and several photos make up for what is in them.
+    megapixel, and several photos make up for what is in them. Rows that run at a time are of one
+    task and one size: only so can CPU time, which is counted by process, be told apart.
 
     Args:
         found: the plan's photos; some are picked, evenly spread.
@@ -91,42 +128,45 @@ def prices(
         side: of the tiles that photos are cut into, None for whole photos.
     """
     trials: list[list[list[_Timing]]] = [[] for _ in tasks]
-    reading, start, tried = [], time.perf_counter(), 0
-    parallel = joblib.Parallel(n_jobs=jobs, backend="threading")
+    start, reading, tried = time.perf_counter(), Seconds(), 0
+    photos = _spread(found, max(PHOTOS, min(jobs, MOST_PHOTOS)))
+    forget_images(len(photos))
     with tempfile.TemporaryDirectory(prefix="cirbench-") as folder, threadpool_limits(1):
         here = Target(Path(folder), target.store, "ref", target.recipe, target.versions)
-        for photo, image, seconds in _readable(_spread(found)):
-            reading.append(1e6 * seconds / (image.width * image.height))
-            small = [_box(image, min(_SMALL, side or _SMALL))] * len(tasks)
-            large = [_box(image, min(_large(cost), side or _LARGE)) for cost in costs]
-            _coded(photo, tasks[0], small[0], here)  # decodes the photo, for all that follow
-            pieces = (small, large) if tried else (small, small, large)  # first, weights are loaded
-            calls = zip(tasks, *pieces, strict=True)
-            timings = parallel(
-                joblib.delayed(_all_coded)(photo, task, boxes, here) for task, *boxes in calls
-            )
-            for mine, row_timings in zip(trials, timings, strict=True):
-                if row_timings is not None:
-                    mine.append(row_timings)
-            tried += 1
+        for first in range(0, len(photos), jobs):
+            pictures = []
+            for photo, image, spent in _readable(photos[first : first + jobs]):
+                reading += spent * (1e6 / (image.width * image.height))
+                pictures.append((photo, image))
+                _row(photo, tasks[0], _box(image, _SMALL), here)  # decodes it for all that follow
+            for mine, task, cost in zip(trials, tasks, costs, strict=True):
+                small, large = (min(one, side or one) for one in (_SMALL, _large(cost)))
+                tries = [(pictures, small), (pictures, large)]
+                if not tried:
+                    tries.insert(0, (pictures[:1], small))  # loads the weights
+                timings = [_timing(some, task, one, here) for some, one in tries]
+                whole = [timing for timing in timings if timing is not None]
+                if whole and len(whole) == len(tries):
+                    mine.append(whole)
+            tried += len(pictures)
             if time.perf_counter() - start > SECONDS:
                 break
-    return Prices(tuple(map(_price, trials)), fmean(reading) if reading else 0.0, tried)
+    return Prices(tuple(map(_price, trials)), reading * (1 / max(tried, 1)), tried)
 
 
-def _spread(found: Sequence[Found]) -> Sequence[Found]:
-    """At most PHOTOS of them, the middle ones of as many equal parts."""
-    count = min(PHOTOS, len(found))
+def _spread(found: Sequence[Found], most: int) -> Sequence[Found]:
+    """At most ``most`` of them, the middle ones of as many equal parts."""
+    count = min(most, len(found))
     return [found[(2 * part + 1) * len(found) // (2 * count)] for part in range(count)]
 
 
-def _readable(photos: Sequence[Found]) -> Iterator[tuple[Found, ImageRecord, float]]:
-    """The photos that can be used, and the seconds that reading them took."""
+def _readable(photos: Sequence[Found]) -> Iterator[tuple[Found, ImageRecord, Seconds]]:
+    """The photos that can be used, and what reading them took."""
     for photo in photos:
-        start = time.perf_counter()
+        start = Seconds.now()
         image = hash_image(photo, photo.path)
         if isinstance(image, ImageRecord):
-            yield photo, image, time.perf_counter() - start
+            yield photo, image, Seconds.now().above(start)
 
 
 def _large(cost: float) -> int:
@@ -140,35 +180,43 @@ def _box(image: ImageRecord, side: int) -> Box:
     return Box((image.width - width) // 2, (image.height - height) // 2, width, height)
 
 
-def _all_coded(
-    photo: Found, task: Task, boxes: Sequence[Box], target: Target
-) -> list[_Timing] | None:
-    """One timing for each piece, in turn; None when one failed."""
-    timings = []
-    for box in boxes:
-        timing = _coded(photo, task, box, target)
-        if timing is None:
-            return None
-        timings.append(timing)
-    return timings
+def _timing(
+    pictures: Sequence[tuple[Found, ImageRecord]], task: Task, side: int, target: Target
+) -> _Timing | None:
+    """The mean of rows made at a time, one of each picture; None when one fails, or none is there.
 
-
-def _coded(photo: Found, task: Task, box: Box, target: Target) -> _Timing | None:
-    start = time.perf_counter()
-    row = _row(make(Work(photo, "trial", task, box, _SMALL), target))
-    seconds = time.perf_counter() - start
-    if row["status"] == "error":
+    A slow decoder runs for some rows and not for others: each row is given its share.
+    """
+    parallel = joblib.Parallel(n_jobs=max(1, len(pictures)), backend="threading")
+    boxes = [_box(image, side) for _, image in pictures]
+    start = Seconds.now()
+    rows = parallel(
+        joblib.delayed(_row)(photo, task, box, target)
+        for (photo, _), box in zip(pictures, boxes, strict=True)
+    )
+    cpu = Seconds.now().above(start).cpu
+    if not rows or any(row["status"] == "error" for row, _ in rows):
         return None
-    if codecs.get(task.codec).decode_cost == "slow":  # this row may be one that is decoded, or not
-        seconds += _DECODED * row["encode_seconds"] - (row["decode_seconds"] or 0)
+    measured = fmean(seconds for _, seconds in rows)
+    usual = measured
+    if codecs.get(task.codec).decode_cost == "slow":
+        usual += fmean(_DECODED * row["encode_seconds"] - row["decode_seconds"] for row, _ in rows)
+    spent = Seconds(usual, cpu / len(rows) * usual / measured)
+    pixels = fmean(box.width * box.height for box in boxes)
+    return _Timing(pixels / 1e6, spent, fmean(_bytes(row, target) for row, _ in rows))
+
+
+def _row(photo: Found, task: Task, box: Box, target: Target) -> tuple[dict[str, Any], float]:
+    """A finished row, and its seconds."""
+    start = time.perf_counter()
+    row = make(Work(photo, digest(photo.path), task, box, _SMALL), target).row
+    seconds = time.perf_counter() - start
+    return {"lq_path": None} | row | {"decode_seconds": row.get("decode_seconds") or 0.0}, seconds
+
+
+def _bytes(row: dict[str, Any], target: Target) -> int:
     size: int = row["bitstream_bytes"]
-    if row["lq_path"]:
-        size += (target.root / row["lq_path"]).stat().st_size
-    return _Timing(box.width * box.height / 1e6, seconds, size)
-
-
-def _row(result: Result) -> dict[str, Any]:
-    return {"lq_path": None, "decode_seconds": None} | result.row
+    return size + ((target.root / row["lq_path"]).stat().st_size if row["lq_path"] else 0)
 
 
 def _price(trials: Sequence[Sequence[_Timing]]) -> Price | None:
@@ -176,14 +224,16 @@ def _price(trials: Sequence[Sequence[_Timing]]) -> Price | None:
     if not trials:
         return None
     small, large = (_mean([trial[place] for trial in trials]) for place in (-2, -1))
-    once = max(0.0, trials[0][0].seconds - small.seconds)
+    once = trials[0][0].spent.above(small.spent)
     size = large.bytes / large.megapixels
     rise = large.megapixels - small.megapixels
     if rise < small.megapixels:  # all pieces are about as large: so are the photos
-        return Price(once, large.seconds, 0.0, size)
-    slope = max(0.0, (large.seconds - small.seconds) / rise)
-    return Price(once, max(0.0, small.seconds - slope * small.megapixels), slope, size)
+        return Price(once, large.spent, Seconds(), size)
+    slope = large.spent.above(small.spent) * (1 / rise)
+    return Price(once, small.spent.above(slope * small.megapixels), slope, size)
 
 
 def _mean(timings: Sequence[_Timing]) -> _Timing:
-    return _Timing(*(fmean(column) for column in zip(*map(astuple, timings), strict=True)))
+    spent = sum((timing.spent for timing in timings), Seconds()) * (1 / len(timings))
+    pixels = fmean(timing.megapixels for timing in timings)
+    return _Timing(pixels, spent, fmean(timing.bytes for timing in timings))

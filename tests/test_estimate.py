@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import pytest
 from click.testing import CliRunner
 
@@ -9,23 +11,31 @@ from cirbench import estimate, recipe, trial
 from cirbench.builder.request import Request
 from cirbench.cli import main
 from cirbench.sources import Source
-from cirbench.trial import Price, _price, _Timing
+from cirbench.trial import Price, Seconds, _price, _Timing
 
 
 def timing(megapixels: float, once: float = 0.0) -> _Timing:
-    return _Timing(megapixels, once + 0.2 + 3 * megapixels, 1e6 * megapixels)
+    seconds = once + 0.2 + 3 * megapixels
+    return _Timing(megapixels, Seconds(4 * seconds, seconds), 1e6 * megapixels)
+
+
+def both(cpu: float) -> tuple[float, float]:
+    return 4 * cpu, cpu
 
 
 def test_a_row_and_a_megapixel_and_the_first_row_are_told_apart() -> None:
     small, large = timing(0.004), timing(0.1)
     price = _price([[timing(0.004, once=5), small, large], [small, large]])
     assert price is not None
-    found = (price.once, price.row, price.megapixel, price.bytes_per_megapixel)
-    assert found == pytest.approx((5, 0.2, 3, 1e6))
+    parts = [astuple(part) for part in (price.once, price.row, price.megapixel)]
+    assert parts == [pytest.approx(both(cpu)) for cpu in (5, 0.2, 3)]
+    assert price.bytes_per_megapixel == pytest.approx(1e6)
+    assert astuple(price.of(10, 2)) == pytest.approx(both(5 + 10 * 0.2 + 2 * 3))
 
 
 def test_photos_of_one_small_size_have_a_price_per_row_only() -> None:
-    assert _price([[timing(0.004)] * 3]) == Price(0, timing(0.004).seconds, 0, pytest.approx(1e6))
+    same = timing(0.004)
+    assert _price([[same] * 3]) == Price(Seconds(), same.spent, Seconds(), pytest.approx(1e6))
     assert _price([]) is None
 
 
@@ -38,9 +48,11 @@ def request(photos, tmp_path, tile=None) -> Request:
 
 
 def test_many_small_tiles_cost_more_than_their_pixels(photos, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(trial, "_coded", lambda photo, task, box, target: _Timing(
-        box.width * box.height / 1e6, 0.1 + box.width * box.height / 1e6, 10
-    ))  # fmt: skip
+    def timing(pictures, task, side, target) -> _Timing:
+        each = 0.1 + side * side / 1e6
+        return _Timing(side * side / 1e6, Seconds(9, each), 10)
+
+    monkeypatch.setattr(trial, "_timing", timing)
     tiles, whole = (estimate.of(request(photos, tmp_path, tile), True) for tile in (16, None))
     assert tiles.tried == whole.tried == 3
     rows = len(tiles.tasks) * tiles.images
