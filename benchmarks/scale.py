@@ -135,7 +135,7 @@ def fill(folder: Path, photos: int) -> None:
             coded = store.sha256(row_id)
             before, after = files[which]
             made = of_tasks[which].copy()
-            its = (row_id.decode(), coded[:32], path, sha256, sha256)
+            its: tuple[Any, ...] = (row_id.decode(), coded[:32], path, sha256, sha256)
             its += (f"{before}{path[:-4]}{after}", coded, coded[::-1], 1e-6 * number, 1e-7 * number)
             for column, value in zip(places, its, strict=True):
                 made[column] = value

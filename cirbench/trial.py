@@ -127,31 +127,35 @@ def prices(
         jobs: rows at a time.
         side: of the tiles that photos are cut into, None for whole photos.
     """
+    sides = [[min(one, side or one) for one in (_SMALL, _large(cost))] for cost in costs]
+    first: list[_Timing | None] = []
     trials: list[list[list[_Timing]]] = [[] for _ in tasks]
     start, reading, tried = time.perf_counter(), Seconds(), 0
     photos = _spread(found, max(PHOTOS, min(jobs, MOST_PHOTOS)))
     forget_images(len(photos))
     with tempfile.TemporaryDirectory(prefix="cirbench-") as folder, threadpool_limits(1):
         here = Target(Path(folder), target.store, "ref", target.recipe, target.versions)
-        for first in range(0, len(photos), jobs):
+        for place in range(0, len(photos), jobs):
             pictures = []
-            for photo, image, spent in _readable(photos[first : first + jobs]):
+            for photo, image, spent in _readable(photos[place : place + jobs]):
                 reading += spent * (1e6 / (image.width * image.height))
                 pictures.append((photo, image))
-                _row(photo, tasks[0], _box(image, _SMALL), here)  # decodes it for all that follow
-            for mine, task, cost in zip(trials, tasks, costs, strict=True):
-                small, large = (min(one, side or one) for one in (_SMALL, _large(cost)))
-                tries = [(pictures, small), (pictures, large)]
-                if not tried:
-                    tries.insert(0, (pictures[:1], small))  # loads the weights
-                timings = [_timing(some, task, one, here) for some, one in tries]
+            if pictures and not first:  # these load the weights, and what reads them
+                calls = zip(tasks, sides, strict=True)
+                first = [_timing(pictures[:1], task, of[0], here) for task, of in calls]
+            for photo, image in pictures:  # decodes it, for all that follow
+                _row(photo, tasks[0], _box(image, _SMALL), here)
+            for mine, task, small_and_large in zip(trials, tasks, sides, strict=True):
+                timings = [_timing(pictures, task, one, here) for one in small_and_large]
                 whole = [timing for timing in timings if timing is not None]
-                if whole and len(whole) == len(tries):
+                if len(whole) == len(timings):
                     mine.append(whole)
             tried += len(pictures)
             if time.perf_counter() - start > SECONDS:
                 break
-    return Prices(tuple(map(_price, trials)), reading * (1 / max(tried, 1)), tried)
+    first = first or [None] * len(tasks)
+    priced = (_price(*of_task) for of_task in zip(first, trials, strict=True))
+    return Prices(tuple(priced), reading * (1 / max(tried, 1)), tried)
 
 
 def _spread(found: Sequence[Found], most: int) -> Sequence[Found]:
@@ -219,12 +223,15 @@ def _bytes(row: dict[str, Any], target: Target) -> int:
     return size + ((target.root / row["lq_path"]).stat().st_size if row["lq_path"] else 0)
 
 
-def _price(trials: Sequence[Sequence[_Timing]]) -> Price | None:
-    """A straight line through the mean of the small pieces and that of the large ones."""
-    if not trials:
+def _price(first: _Timing | None, trials: Sequence[Sequence[_Timing]]) -> Price | None:
+    """A straight line through the mean of the small pieces and that of the large ones.
+
+    ``first`` is the very first small piece: what it takes above the others is there once.
+    """
+    if first is None or not trials:
         return None
-    small, large = (_mean([trial[place] for trial in trials]) for place in (-2, -1))
-    once = trials[0][0].spent.above(small.spent)
+    small, large = (_mean(of_one_size) for of_one_size in zip(*trials, strict=True))
+    once = first.spent.above(small.spent)
     size = large.bytes / large.megapixels
     rise = large.megapixels - small.megapixels
     if rise < small.megapixels:  # all pieces are about as large: so are the photos

@@ -25,7 +25,7 @@ def both(cpu: float) -> tuple[float, float]:
 
 def test_a_row_and_a_megapixel_and_the_first_row_are_told_apart() -> None:
     small, large = timing(0.004), timing(0.1)
-    price = _price([[timing(0.004, once=5), small, large], [small, large]])
+    price = _price(timing(0.004, once=5), [[small, large], [small, large]])
     assert price is not None
     parts = [astuple(part) for part in (price.once, price.row, price.megapixel)]
     assert parts == [pytest.approx(both(cpu)) for cpu in (5, 0.2, 3)]
@@ -35,8 +35,10 @@ def test_a_row_and_a_megapixel_and_the_first_row_are_told_apart() -> None:
 
 def test_photos_of_one_small_size_have_a_price_per_row_only() -> None:
     same = timing(0.004)
-    assert _price([[same] * 3]) == Price(Seconds(), same.spent, Seconds(), pytest.approx(1e6))
-    assert _price([]) is None
+    assert _price(same, [[same, same]]) == Price(
+        Seconds(), same.spent, Seconds(), pytest.approx(1e6)
+    )
+    assert _price(same, []) is _price(None, [[same, same]]) is None
 
 
 def request(photos, tmp_path, tile=None) -> Request:
