@@ -1,9 +1,10 @@
 """The paper's ablations at equal steps and data: prompts (Table 2), degradation prior and
 visual-to-text adapter (Table 3), numbers of prompts (Fig. 6).
 
-Every variant starts from the same checkpoint's prior (stage 0), trains stage I alone for the same
-steps on the same draws, and is decoded by the plain decoder: the compensator is stage II's. Run
-again, it goes on where it stopped.
+Every variant starts from the same prior (the parts of stage 0 in a checkpoint, and nothing that
+stage I trained but the V2T adapter, which is in both), trains stage I alone for the same steps on
+the same draws, and is decoded by the plain decoder: the compensator is stage II's. Run again, it
+goes on where it stopped.
 
     python benchmarks/ablations.py --train data/bsds --test data/bench --steps 300 --limit 10
 
@@ -35,22 +36,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--train", required=True, help="data set to train on")
     parser.add_argument("--test", required=True, help="data set to score, another one")
-    parser.add_argument("--start", help="checkpoint with the prior; default: the shipped one")
+    parser.add_argument(
+        "--start", type=Path, help="checkpoint with the prior; default: the shipped one"
+    )
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--limit", type=int, default=10, help="photos of each set")
+    parser.add_argument("--kind", default="seen", help="tasks to score, e.g. seen,cross-type")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("ablations"))
     parser.add_argument("--precision", default="no")
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--sets", default="", help="sets to score, e.g. live1")
     given = parser.parse_args()
+    start = prior(given.start, given.out / "prior")
     scored = []
     for seed in range(given.seeds):
         for name in given.only:
             label = name if given.seeds == 1 else f"{name}, seed {seed}"
             folder = given.out / label.replace(" ", "-").replace(",", "")
-            checkpoint = train(given, folder / "run", seed, VARIANTS[name])
+            checkpoint = train(given, start, folder / "run", seed, VARIANTS[name])
             score(given, folder / "eval", checkpoint, label)
             scored.append(str(folder / "eval"))
     against = f"prompts none{'' if given.seeds == 1 else ', seed 0'}"
@@ -58,7 +63,22 @@ def main() -> None:
     cirbench(*compare, *(["--against", against] if "prompts none" in given.only else []))
 
 
-def train(given: argparse.Namespace, run: Path, seed: int, changes: list[str]) -> Path:
+def prior(source: Path | None, folder: Path) -> Path:
+    """A checkpoint of stage 0's parts alone."""
+    from cirbench.evaluation import checkpoints
+    from cirbench.models.moe_diffir import checkpoint, parts
+
+    if source is None:
+        shipped = checkpoints.shipped()
+        if shipped is None:
+            sys.exit("no checkpoint comes with this installation; give one with --start")
+        source = shipped.path
+    if not folder.is_dir():
+        checkpoint.save(checkpoint.load(source), folder, parts.STAGES[0])
+    return folder
+
+
+def train(given: argparse.Namespace, start: Path, run: Path, seed: int, changes: list[str]) -> Path:
     """Train stage I of a variant, or go on with it; its checkpoint."""
     checkpoint = run / "prompt" / f"step-{given.steps:07d}"
     if checkpoint.is_dir():
@@ -69,7 +89,7 @@ def train(given: argparse.Namespace, run: Path, seed: int, changes: list[str]) -
     settings = [f"stages.prompt.steps={given.steps}", "grid_every=100000", *changes]
     options = ["--preset", "tiny", "--stage", "1", "--batch-size", str(given.batch_size)]
     options += ["--seed", str(seed), "--precision", given.precision, "--out", str(run)]
-    options += ["--from", given.start] if given.start else []
+    options += ["--from", str(start)]
     chosen = [part for one in settings for part in ("--set", one)]
     cirbench("train", "--data", given.train, *options, *chosen)
     return checkpoint
@@ -79,6 +99,7 @@ def score(given: argparse.Namespace, out: Path, checkpoint: Path, label: str) ->
     """Score a variant; what is already scored is not done again."""
     options = ["--checkpoint", str(checkpoint), "--name", label, "--limit", str(given.limit)]
     options += ["--set", given.sets] if given.sets else []
+    options += ["--kind", given.kind]
     metrics = ["--metrics", "psnr,ssim,gmsd", "--protocol", "native-rgb,native-y"]
     cirbench("eval", "--data", given.test, *options, *metrics, "--out", str(out), "--no-report")
 
