@@ -92,10 +92,19 @@ def test_compensator_with_weight_0_is_the_plain_decoder(lq: torch.Tensor) -> Non
 
 
 def test_a_new_compensator_starts_at_the_plain_decoder(lq: torch.Tensor) -> None:
-    model = build().eval()
+    model = build(compensator={"image": 0}).eval()
     with torch.no_grad():
         latents = model.encode(lq)
         assert torch.equal(model.compensate(latents, lq), model.decode(latents))
+
+
+def test_image_fusion_starts_at_the_lq_image(lq: torch.Tensor) -> None:
+    model = build().eval()
+    with torch.no_grad():
+        latents = model.encode(lq)
+        plain = model.decode(latents)
+        torch.testing.assert_close(model.compensate(latents, lq), lq)
+        torch.testing.assert_close(model.compensate(latents, lq, 0.5), (plain + lq) / 2)
 
 
 def test_stage_1_trains_its_parts_and_no_other(lq: torch.Tensor) -> None:

@@ -52,3 +52,25 @@ def test_restore_takes_it_where_there_is_no_run(tmp_path: Path, monkeypatch) -> 
     done = CliRunner().invoke(main, ["restore", "a.png", "--out", "b.png", "--device", "cpu"])
     assert done.exit_code == 0, done.output
     assert Image.open("b.png").size == (40, 24)
+
+
+def test_the_mean_of_checkpoints_is_of_their_weights(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from cirbench.errors import CirbenchError
+    from cirbench.models.moe_diffir import checkpoint, presets
+    from cirbench.models.moe_diffir.config import from_dict
+    from cirbench.models.moe_diffir.model import MoEDiffIR
+    from cirbench.models.moe_diffir.shrink import shrink
+
+    for name, experts in (("a", 7), ("b", 7), ("c", 5)):
+        model = MoEDiffIR(from_dict({"experts": experts}, presets.micro()))
+        checkpoint.save(model, tmp_path / name)
+    a, b = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
+    made = load_file(shrink([tmp_path / "a", tmp_path / "b"], tmp_path / "out", "data", 2))
+    key = "unet.conv_in.weight"
+    assert torch.equal(made[key], ((a[key] + b[key]) / 2).half())
+    assert checkpoint.load(tmp_path / "out").config.sampler.steps == 2
+    with pytest.raises(CirbenchError, match="another model"):
+        shrink([tmp_path / "a", tmp_path / "c"], tmp_path / "no", "data", 2)

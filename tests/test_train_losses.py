@@ -1,4 +1,4 @@
-"""Sharpened targets: the unsharp mask, by scipy."""
+"""Terms of the losses, and sharpened targets, by numpy and scipy."""
 
 from __future__ import annotations
 
@@ -35,3 +35,19 @@ def test_what_is_smooth_stays_as_it_is() -> None:
     ramp = torch.linspace(0.2, 0.8, 96).expand(1, 3, 64, 96)
     inner = (..., slice(26, -26))
     assert torch.allclose(losses.sharpened(ramp)[inner], ramp[inner], atol=1e-6)
+
+
+def test_gradients_compare_how_steep_pictures_are(photo: np.ndarray) -> None:
+    hq = torch.from_numpy(photo.astype(float) / 255).permute(2, 0, 1)[None]
+    made = hq.flip(1)
+    expected = np.abs(steep(made[0].numpy()) - steep(hq[0].numpy())).mean()
+    found = losses.image_loss(made, hq, {"gradients": 2.0}, random=False)
+    np.testing.assert_allclose(float(found), 2 * expected, rtol=0.01)
+    flat = torch.full_like(hq, 0.5, requires_grad=True)
+    losses.image_loss(flat, hq, {"gradients": 1.0}, random=False).backward()
+    assert torch.isfinite(flat.grad).all()
+
+
+def steep(image: np.ndarray) -> np.ndarray:
+    across, down = np.diff(image, axis=2)[:, :-1], np.diff(image, axis=1)[:, :, :-1]
+    return np.hypot(across, down)

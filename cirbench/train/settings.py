@@ -16,7 +16,8 @@ from ..suggest import hint
 
 PRECISIONS = ("no", "bf16", "fp16")
 OPTIMIZERS = ("adam", "muon")
-TERMS = {"vae": ("pixels", "edges", "lpips", "kl"), "compensator": ("pixels", "edges", "lpips")}
+_IMAGE = ("pixels", "edges", "gradients", "lpips")
+TERMS = {"vae": (*_IMAGE, "kl"), "compensator": _IMAGE}
 """The terms that ``loss`` may weigh, by stage; in other stages the loss is what the paper says."""
 
 

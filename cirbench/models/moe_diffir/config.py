@@ -79,12 +79,16 @@ class VisualConfig:
 
 @dataclass(frozen=True)
 class CompensatorSize:
-    """Decoder compensator (3.4): decoder levels (0 = full size), RRDBs each, growth, weight w."""
+    """Decoder compensator (3.4): decoder levels (0 = full size), RRDBs each, growth, weight w.
+
+    ``image`` is the width of a last fusion with the LQ image itself; 0, as in the paper: none.
+    """
 
     levels: tuple[int, ...] = (1, 2)
     blocks: int = 1
     growth: int = 32
     weight: float = 1.0
+    image: int = 0
 
 
 @dataclass(frozen=True)

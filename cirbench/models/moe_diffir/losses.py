@@ -14,7 +14,7 @@ from ...codecs.torch_compat import import_torchvision
 from ...errors import CirbenchError
 from ...metrics import lpips as metric
 
-TERMS = ("pixels", "edges", "lpips")
+TERMS = ("pixels", "edges", "gradients", "lpips")
 NET = "vgg"
 
 
@@ -23,7 +23,9 @@ def image_loss(made: Tensor, hq: Tensor, weights: Mapping[str, float], random: b
 
     Args:
         weights: ``pixels``: mean absolute difference; ``edges``: the same of the differences
-            between neighbouring pixels, across and down; ``lpips``: LPIPS with VGG-16 (eq. 4).
+            between neighbouring pixels, across and down; ``gradients``: the same of how steep the
+            two are, whatever the direction, which rewards texture; ``lpips``: LPIPS with VGG-16
+            (eq. 4).
         random: LPIPS on a random backbone, for measuring cost only.
 
     Raises CirbenchError for an unknown term.
@@ -34,6 +36,8 @@ def image_loss(made: Tensor, hq: Tensor, weights: Mapping[str, float], random: b
             one = (made - hq).abs().mean()
         elif name == "edges":
             one = edges(made, hq)
+        elif name == "gradients":
+            one = (steepness(made) - steepness(hq)).abs().mean()
         elif name == "lpips":
             one = _lpips(str(made.device), random)(2 * made - 1, 2 * hq - 1).mean()
         else:
@@ -48,6 +52,14 @@ def edges(made: Tensor, hq: Tensor) -> Tensor:
     across = (error[..., 1:] - error[..., :-1]).abs().mean()
     down = (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
     return across + down
+
+
+def steepness(image: Tensor) -> Tensor:
+    """Length of the gradient, of differences between neighbours: (B, 3, H - 1, W - 1)."""
+    across = image[..., :-1, 1:] - image[..., :-1, :-1]
+    down = image[..., 1:, :-1] - image[..., :-1, :-1]
+    # The small number keeps the root's slope finite where an image is flat.
+    return (across.square() + down.square() + 1e-5).sqrt()
 
 
 def problem(weights: Mapping[str, float], random: bool) -> str:
