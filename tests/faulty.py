@@ -103,7 +103,7 @@ def bad_pids(folder: Path) -> list[int]:
     return [int(file.name) for file in (folder / "bad").iterdir()]
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 300) -> None:
     """Wait until ``condition()`` holds. Fails saying ``what`` never happened."""
     end = time.monotonic() + seconds
     while not condition():
