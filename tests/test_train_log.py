@@ -72,6 +72,18 @@ def test_a_killed_run_that_is_resumed_has_every_step_once(
     assert not list(killed.rglob("*.part"))
 
 
+def test_every_event_file_has_a_second_of_its_own(tmp_path: Path) -> None:
+    # TensorBoard reads files by name: a second, then a count in which "10" sorts before "9".
+    for stop in (2, 3, 4):
+        one = record.Record(tmp_path, "prior", stop - 2, stop, images=1, every=1)
+        one.add(stop - 1, {"loss": 1.0}, rate=0.1)
+        one.add(stop, {"loss": 1.0}, rate=0.1)
+        one.close()
+    names = [path.name for path in (tmp_path / "tensorboard" / "prior").iterdir()]
+    assert len({name.split(".")[3] for name in names}) == len(names) == 3
+    assert shown(tmp_path, "prior") == [1, 2, 3, 4]
+
+
 def test_a_run_is_trained_by_one_command_at_a_time(training_set: Path, tmp_path: Path) -> None:
     one = request(training_set, tmp_path / "run", (0,), settings=one_stage("prior", 1))
     with store.lock(tmp_path / "run"), pytest.raises(CirbenchError, match="another cirbench"):

@@ -46,8 +46,9 @@ class Record:
             _forget(run / LOG, stage, start)
             self._file = open(run / LOG, "a", encoding="utf-8")  # noqa: SIM115
             # A folder for each stage: purging concerns everything in one.
-            folder = str(run / "tensorboard" / stage)
-            self._board = SummaryWriter(folder, purge_step=start + 1)  # type: ignore[no-untyped-call]
+            folder = run / "tensorboard" / stage
+            _wait_for_a_name(folder)
+            self._board = SummaryWriter(str(folder), purge_step=start + 1)  # type: ignore[no-untyped-call]
 
     def add(self, step: int, values: dict[str, float], rate: float) -> None:
         """What step number ``step`` (1 is the first) measured."""
@@ -95,6 +96,16 @@ class Record:
         if self._file is not None:
             self._file.close()
             self._board.close()
+
+
+def _wait_for_a_name(folder: Path) -> None:
+    """Wait until no event file bears this second.
+
+    TensorBoard reads files in the order of their names, which start with the second they were
+    made in: two of one second may be read, and purged, the wrong way round.
+    """
+    while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+        time.sleep(0.05)
 
 
 def _forget(log: Path, stage: str, step: int) -> None:
