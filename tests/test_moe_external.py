@@ -14,7 +14,7 @@ from cirbench import weights  # noqa: E402
 from cirbench.errors import CirbenchError, UnavailableError  # noqa: E402
 from cirbench.models.moe_diffir import external, presets  # noqa: E402
 from cirbench.models.moe_diffir.config import ModelConfig, PriorConfig, VisualConfig  # noqa: E402
-from cirbench.models.moe_diffir.model import MoEDiffIR  # noqa: E402
+from cirbench.models.moe_diffir.model import Condition, MoEDiffIR  # noqa: E402
 from cirbench.models.moe_diffir.restore import restore  # noqa: E402
 
 VIT = {"image_size": 32, "patch_size": 8, "width": 64, "layers": 2, "heads": 1}
@@ -77,7 +77,9 @@ def test_stable_diffusion_in_diffusers_layout(stable_diffusion: Path) -> None:
     noisy, t, context = torch.randn(1, 4, 8, 8), torch.tensor([9]), torch.randn(1, 3, 24)
     with torch.no_grad():
         expected = plain(noisy, t, encoder_hidden_states=context).sample
-        assert torch.allclose(model.denoise(noisy, t, context), expected, atol=1e-5)
+        assert torch.allclose(
+            model.predict(noisy, t, Condition([], context, [])), expected, atol=1e-5
+        )
     assert restore(model, torch.rand(1, 3, 40, 40), seeds=[0]).shape == (1, 3, 40, 40)
 
 

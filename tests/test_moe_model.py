@@ -13,7 +13,7 @@ pytest.importorskip("diffusers")
 from cirbench.errors import CirbenchError  # noqa: E402
 from cirbench.models.moe_diffir import presets  # noqa: E402
 from cirbench.models.moe_diffir.config import from_dict, to_dict  # noqa: E402
-from cirbench.models.moe_diffir.model import MoEDiffIR  # noqa: E402
+from cirbench.models.moe_diffir.model import Condition, MoEDiffIR  # noqa: E402
 from cirbench.models.moe_diffir.parts import counts, parts, set_stage, table, trainable  # noqa: E402
 from cirbench.models.moe_diffir.sampler import forward_process, training_pair  # noqa: E402
 
@@ -63,7 +63,7 @@ def test_new_spade_layers_leave_the_frozen_unet_unchanged(lq: torch.Tensor) -> N
         torch.nn.init.normal_(model.spade.layers[0].gamma_beta.weight)
         assert not torch.allclose(model.predict(noisy, t, condition), expected)
         # and without features the layers are out again
-        assert torch.equal(model.denoise(noisy, t, condition.context), expected)
+        assert torch.equal(model.predict(noisy, t, Condition([], condition.context, [])), expected)
 
 
 def test_spade_is_in_every_residual_block_of_middle_and_up_blocks_and_in_no_other() -> None:
@@ -156,7 +156,8 @@ def test_stage_0_trains_the_prior(lq: torch.Tensor) -> None:
     model.train()
     latents = model.encode(lq)
     t = torch.tensor([5, 600])
-    loss = model.decode(latents).mean() + model.denoise(latents, t, model.describe(latents)).mean()
+    told = Condition([], model.describe(latents), [])
+    loss = model.decode(latents).mean() + model.predict(latents, t, told).mean()
     loss = loss + model.predict(latents, t, None).mean()
     codec, level = model.prior.labels(model.prior(lq))
     assert codec.shape == (2, 7) and level.shape == (2, 3)

@@ -95,7 +95,9 @@ def test_tiles_cover_everything_and_their_weights_add_up_to_one(side, tile, over
     margin = min(margin, overlap // 2)
     begins = starts(side, tile, overlap)
     total, covered = np.zeros(side), np.zeros(side, int)
-    for begin, window in zip(begins, weights(side, tile, overlap, margin), strict=True):
+    for begin, window in zip(
+        begins, weights(side, begins, min(side, tile), overlap, margin), strict=True
+    ):
         assert (window >= 0).all() and len(window) == min(side, tile)
         total[begin : begin + len(window)] += window
         covered[begin : begin + len(window)] += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +21,19 @@ def starts(side: int, tile: int, overlap: int) -> list[int]:
     return [round(index * (side - tile) / (count - 1)) for index in range(count)]
 
 
-def weights(side: int, tile: int, overlap: int, margin: int) -> list[NDArray[np.float32]]:
+def weights(
+    side: int, begins: Sequence[int], length: int, overlap: int, margin: int = 0
+) -> list[NDArray[np.float32]]:
     """The weight of every tile at each of its pixels along one axis; they add up to 1 everywhere.
 
     Weights rise and fall linearly over the ``overlap`` and are 0 on the outer ``margin`` pixels,
     except at the image's own border.
+
+    Args:
+        side: pixels of the image.
+        begins, length: where its tiles begin, and their pixels.
+        overlap, margin: see :func:`tiled`.
     """
-    begins = starts(side, tile, overlap)
-    length = min(side, tile)
     ramp = np.clip((np.arange(length) + 0.5 - margin) / max(overlap - 2 * margin, 1), 0, 1)
     windows = []
     for begin in begins:
@@ -79,10 +84,7 @@ def tiled(
     if not 0 <= 2 * margin <= overlap < tile or tile % multiple:
         raise ValueError(f"tile {tile}, overlap {overlap}, margin {margin}, multiple {multiple}")
     height, width = image.shape[2:]
-    rows, columns = (
-        list(zip(starts(side, tile, overlap), weights(side, tile, overlap, margin), strict=True))
-        for side in (height, width)
-    )
+    rows, columns = (_axis(side, tile, overlap, margin) for side in (height, width))
     result = np.zeros(image.shape, np.float32)
     for top, down in rows:
         for left, across in columns:
@@ -91,6 +93,11 @@ def tiled(
             made = run(_padded(piece, multiple))[..., : piece.shape[2], : piece.shape[3]]
             result[at] += made * (down[:, None] * across)
     return result
+
+
+def _axis(side: int, tile: int, overlap: int, margin: int) -> list[tuple[int, NDArray[np.float32]]]:
+    begins = starts(side, tile, overlap)
+    return list(zip(begins, weights(side, begins, min(side, tile), overlap, margin), strict=True))
 
 
 def _padded(piece: Batch, multiple: int) -> Batch:

@@ -6,7 +6,6 @@ latents are (B, C, H / f, W / f), scaled to about unit variance. :mod:`.restore`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -95,13 +94,6 @@ class MoEDiffIR(nn.Module):
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.multiple = self.factor * 2 ** (levels - 1)
 
-    @classmethod
-    def from_config(cls, values: Mapping[str, Any] | ModelConfig) -> MoEDiffIR:
-        """Build from a configuration or what :func:`.config.from_dict` takes."""
-        from .config import from_dict
-
-        return cls(values if isinstance(values, ModelConfig) else from_dict(values))
-
     def __deepcopy__(self, memo: dict[int, Any]) -> MoEDiffIR:
         # A plain copy's hooks would lead into the original's SPADE and compensator.
         made = MoEDiffIR(self.config).to(next(self.parameters()).device)
@@ -177,10 +169,6 @@ class MoEDiffIR(nn.Module):
         if not torch.is_grad_enabled():
             self.spade.use(())
         return answer
-
-    def denoise(self, noisy: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """The UNet without prompts, told ``context`` (B, L, width): stage 0."""
-        return self.predict(noisy, t, Condition([], context, []))
 
     def balance_loss(self, condition: Condition) -> Tensor:
         """Load-balance loss times its weight, mean of the scales; 0 when it is switched off."""

@@ -8,7 +8,7 @@ depend on its batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -33,7 +33,6 @@ def restore(
     sampler: SamplerConfig | None = None,
     tile: int | None = None,
     weight: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Restore a batch of images; the model is put into evaluation mode.
 
@@ -44,7 +43,6 @@ def restore(
         sampler: instead of the model's own.
         tile: side of a tile in pixels instead of the model's own.
         weight: of the compensator, instead of the model's own.
-        progress: called with (steps done, steps) of each image.
 
     Returns:
         float32 (B, 3, H, W) in [0, 1] on the CPU.
@@ -55,7 +53,7 @@ def restore(
         raise ValueError(f"{len(seeds)} seeds for {len(lq)} images")
     model.eval()
     made = [
-        _one(model, image[None], seed, sampler or model.config.sampler, tile, weight, progress)
+        _one(model, image[None], seed, sampler or model.config.sampler, tile, weight)
         for image, seed in zip(lq, seeds, strict=True)
     ]
     return torch.cat(made) if made else lq.clone()
@@ -102,7 +100,6 @@ def _one(
     sampler: SamplerConfig,
     tile: int | None,
     weight: float | None,
-    progress: Callable[[int, int], None] | None,
 ) -> Tensor:
     padded, plan = _prepared(model, lq, tile)
     tiles = plan.cut(padded, plan.factor)
@@ -122,7 +119,6 @@ def _one(
         sampler,
         model.config.schedule,
         padded.device,
-        progress,
     )
     pairs = zip(
         torch.split(plan.cut(latents), TILE_BATCH), torch.split(tiles, TILE_BATCH), strict=True

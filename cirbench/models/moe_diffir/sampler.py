@@ -91,7 +91,6 @@ def sample(
     config: SamplerConfig,
     schedule: ScheduleConfig,
     device: torch.device | str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Latents from pure noise.
 
@@ -101,7 +100,6 @@ def sample(
         seeds: one per image.
         config, schedule: solver and diffusion.
         device: where ``predict`` works.
-        progress: called with (steps done, steps).
 
     Returns:
         float32 (B, C, h, w) on ``device``.
@@ -109,12 +107,10 @@ def sample(
     steps = solver(config, schedule)
     sources = generators(seeds)
     latents = pure_noise(shape, sources).to(device) * float(steps.init_noise_sigma)
-    for index, t in enumerate(steps.timesteps):
+    for t in steps.timesteps:
         given = steps.scale_model_input(latents, t)
         said = predict(given, t.to(device).expand(len(latents))).float()
         # DDPM draws noise at every step; the others are deterministic (DDIM with eta = 0).
         extra = {"generator": sources} if config.kind == "ddpm" else {}
         latents = steps.step(said, t, latents, **extra).prev_sample
-        if progress:
-            progress(index + 1, len(steps.timesteps))
     return latents

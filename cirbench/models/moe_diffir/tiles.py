@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..tiling import starts
+from ..tiling import starts, weights
 
 
 @dataclass(frozen=True)
@@ -73,36 +73,15 @@ class Plan:
         return result
 
     def _windows(self, scale: int) -> list[NDArray[np.float32]]:
+        # Pixels' positions from the latents': computed for pixels they would be rounded elsewhere.
         down, across = (
-            _weights(side * scale, [scale * one for one in begins], length * scale, overlap)
+            weights(side * scale, [scale * one for one in begins], length * scale, overlap)
             for side, begins, length, overlap in (
                 (self.height, self._starts[0], min(self.height, self.tile), self.overlap * scale),
                 (self.width, self._starts[1], min(self.width, self.tile), self.overlap * scale),
             )
         )
         return [row[:, None] * column for row in down for column in across]
-
-
-def _weights(side: int, begins: list[int], length: int, overlap: int) -> list[NDArray[np.float32]]:
-    """The weight of every tile at each of its pixels along one axis; they add up to 1 everywhere.
-
-    As :func:`..tiling.weights`, for tiles that begin where the latents' do: computed for pixels,
-    positions would be rounded to another pixel.
-    """
-    ramp = np.clip((np.arange(length) + 0.5) / max(overlap, 1), 0, 1)
-    total, windows = np.zeros(side), []
-    for begin in begins:
-        window = np.ones(length)
-        if begin > 0:
-            window *= ramp
-        if begin + length < side:
-            window *= ramp[::-1]
-        windows.append(window)
-        total[begin : begin + length] += window
-    return [
-        (one / total[begin : begin + length]).astype(np.float32)
-        for begin, one in zip(begins, windows, strict=True)
-    ]
 
 
 def _at(box: tuple[int, int, int, int], scale: int) -> tuple[slice, ...]:
