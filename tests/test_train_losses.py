@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from skimage.metrics import structural_similarity
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -46,6 +47,20 @@ def test_gradients_compare_how_steep_pictures_are(photo: np.ndarray) -> None:
     flat = torch.full_like(hq, 0.5, requires_grad=True)
     losses.image_loss(flat, hq, {"gradients": 1.0}, random=False).backward()
     assert torch.isfinite(flat.grad).all()
+
+
+def test_the_ssim_term_is_scikit_images(photo: np.ndarray) -> None:
+    hq = photo.astype(float) / 255
+    made = gaussian_filter(hq, (1, 1, 0))
+    options = {"gaussian_weights": True, "use_sample_covariance": False, "channel_axis": 2}
+    _, map_ = structural_similarity(hq, made, data_range=1.0, full=True, **options)
+    tensors = [torch.from_numpy(one).permute(2, 0, 1)[None] for one in (made, hq)]
+    found = losses.image_loss(*tensors, {"ssim": 2.0}, random=False)
+    assert float(found) == pytest.approx(2 * (1 - map_[5:-5, 5:-5].mean()), rel=1e-6)
+    single = [one.float() for one in tensors]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = losses.image_loss(*single, {"ssim": 2.0}, random=False)
+    assert float(mixed) == pytest.approx(float(found), rel=1e-4)
 
 
 def steep(image: np.ndarray) -> np.ndarray:

@@ -76,5 +76,22 @@ def test_stage_2_comes_closer_to_hq_than_the_lq_is(pairs: dict[str, torch.Tensor
     assert psnr(made, pairs["hq"]) > psnr(pairs["lq"], pairs["hq"])
 
 
+def test_milder_samples_lack_less_of_hq(pairs: dict[str, torch.Tensor]) -> None:
+    torch.manual_seed(0)
+    model = MoEDiffIR(presets.micro()).eval()
+    with torch.no_grad():
+        hq, lq = (model.encode(pairs[name]) for name in ("hq", "lq"))
+        whole = Noise(("fixed",), range(COUNT), COUNT)
+        settings = StageSettings(loss={"pixels": 1.0}, milder=1.0)
+        found = training.compensator_loss(model, {**pairs, "latents": lq}, whole, settings)
+        twin = Noise(("fixed",), range(COUNT), COUNT)
+        assert twin.chosen(1.0).all()
+        back = twin.uniform()[:, None, None, None]
+        image = pairs["lq"] + back * (pairs["hq"] - pairs["lq"])
+        made = model.compensate(lq + back * (hq - lq), image)
+        expected = (made - pairs["hq"]).abs().mean()
+    assert float(found["loss"]) == pytest.approx(float(expected), rel=1e-5)
+
+
 def psnr(image: torch.Tensor, hq: torch.Tensor) -> float:
     return float(-10 * (image.clamp(0, 1) - hq).square().mean((1, 2, 3)).log10().mean())

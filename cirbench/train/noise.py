@@ -42,6 +42,10 @@ class Noise:
         """0 to high - 1, int64 (rows,)."""
         return self._mine(torch.randint(high, (self.total,), generator=self.generator))
 
+    def uniform(self) -> Tensor:
+        """0 to 1, float32 (rows,)."""
+        return self._mine(torch.rand(self.total, generator=self.generator))
+
     def chosen(self, share: float) -> Tensor:
         """True with probability ``share``, bool (rows,)."""
-        return self._mine(torch.rand(self.total, generator=self.generator) < share)
+        return self.uniform() < share

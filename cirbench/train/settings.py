@@ -16,8 +16,8 @@ from ..suggest import hint
 
 PRECISIONS = ("no", "bf16", "fp16")
 OPTIMIZERS = ("adam", "muon")
-_IMAGE = ("pixels", "edges", "gradients", "lpips")
-TERMS = {"vae": (*_IMAGE, "kl"), "compensator": _IMAGE}
+IMAGE_TERMS = ("pixels", "edges", "gradients", "ssim", "lpips")
+TERMS = {"vae": (*IMAGE_TERMS, "kl"), "compensator": IMAGE_TERMS}
 """The terms that ``loss`` may weigh, by stage; in other stages the loss is what the paper says."""
 
 
@@ -40,6 +40,8 @@ class StageSettings:
         latents: stage II trains on so many latents made with stage I's weights, at most as many as
             its steps draw; 0 for that many.
         dropout: share of samples whose UNet is told nothing (the null context).
+        milder: share of stage II's samples whose LQ image and latents are moved a random way
+            towards those of HQ, so that better inputs than the data set has are met.
         sharpen: train towards an unsharp-masked HQ image (release).
         gradient_checkpointing: recompute the UNet's activations, to need less memory.
     """
@@ -58,6 +60,7 @@ class StageSettings:
     loss: Mapping[str, float] = field(default_factory=dict)
     latents: int = 0
     dropout: float = 0.0
+    milder: float = 0.0
     sharpen: bool = False
     gradient_checkpointing: bool = False
 

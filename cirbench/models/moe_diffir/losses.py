@@ -13,8 +13,8 @@ from torch.nn import functional
 from ...codecs.torch_compat import import_torchvision
 from ...errors import CirbenchError
 from ...metrics import lpips as metric
+from ...train.settings import IMAGE_TERMS
 
-TERMS = ("pixels", "edges", "gradients", "lpips")
 NET = "vgg"
 
 
@@ -24,8 +24,8 @@ def image_loss(made: Tensor, hq: Tensor, weights: Mapping[str, float], random: b
     Args:
         weights: ``pixels``: mean absolute difference; ``edges``: the same of the differences
             between neighbouring pixels, across and down; ``gradients``: the same of how steep the
-            two are, whatever the direction, which rewards texture; ``lpips``: LPIPS with VGG-16
-            (eq. 4).
+            two are, whatever the direction, which rewards texture; ``ssim``: 1 - SSIM; ``lpips``:
+            LPIPS with VGG-16 (eq. 4).
         random: LPIPS on a random backbone, for measuring cost only.
 
     Raises CirbenchError for an unknown term.
@@ -38,10 +38,12 @@ def image_loss(made: Tensor, hq: Tensor, weights: Mapping[str, float], random: b
             one = edges(made, hq)
         elif name == "gradients":
             one = (steepness(made) - steepness(hq)).abs().mean()
+        elif name == "ssim":
+            one = 1 - ssim(made, hq)
         elif name == "lpips":
             one = _lpips(str(made.device), random)(2 * made - 1, 2 * hq - 1).mean()
         else:
-            raise CirbenchError(f"there is no loss {name!r}; use {', '.join(TERMS)}")
+            raise CirbenchError(f"there is no loss {name!r}; use {', '.join(IMAGE_TERMS)}")
         total = total + weight * one
     return total
 
@@ -60,6 +62,20 @@ def steepness(image: Tensor) -> Tensor:
     down = image[..., 1:, :-1] - image[..., :-1, :-1]
     # The small number keeps the root's slope finite where an image is flat.
     return (across.square() + down.square() + 1e-5).sqrt()
+
+
+def ssim(made: Tensor, hq: Tensor) -> Tensor:
+    """Mean SSIM of (B, 3, H, W) in [0, 1] over channels and pixels; a scalar.
+
+    Wang et al. 2004: Gaussian window of 11 x 11, sigma 1.5, where it fits in the picture.
+    """
+    window = _gaussian(torch.arange(-5, 6, device=hq.device, dtype=hq.dtype), 1.5)
+    both = torch.cat([made, hq, made * made, hq * hq, made * hq], 1)
+    mean, other, square, other_square, product = _filtered(both, window).chunk(5, dim=1)
+    variances = square - mean * mean + other_square - other * other
+    covariance = product - mean * other
+    luminance = (2 * mean * other + 0.01**2) / (mean * mean + other * other + 0.01**2)
+    return (luminance * (2 * covariance + 0.03**2) / (variances + 0.03**2)).mean()
 
 
 def problem(weights: Mapping[str, float], random: bool) -> str:
@@ -96,8 +112,18 @@ def _blur(image: Tensor, radius: int = 25) -> Tensor:
     """Gaussian of 2 x 25 + 1 taps; sigma as OpenCV derives it from the number of taps."""
     sigma = 0.3 * (radius - 1) + 0.8
     at = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
+    return _filtered(functional.pad(image, (radius,) * 4, mode="reflect"), _gaussian(at, sigma))
+
+
+def _gaussian(at: Tensor, sigma: float) -> Tensor:
     taps = torch.exp(-0.5 * (at / sigma) ** 2)
-    taps = (taps / taps.sum()).expand(image.shape[1], 1, 1, -1)
-    padded = functional.pad(image, (radius,) * 4, mode="reflect")
-    across = functional.conv2d(padded, taps, groups=image.shape[1])
-    return functional.conv2d(across, taps.transpose(2, 3), groups=image.shape[1])
+    return taps / taps.sum()
+
+
+def _filtered(image: Tensor, taps: Tensor) -> Tensor:
+    """(B, C, H, W) by ``taps`` (n,) across and down: (B, C, H - n + 1, W - n + 1)."""
+    channels = image.shape[1]
+    taps = taps.expand(channels, 1, 1, -1)
+    with torch.autocast(image.device.type, enabled=False):  # pixels have more digits than bf16
+        across = functional.conv2d(image, taps, groups=channels)
+        return functional.conv2d(across, taps.transpose(2, 3), groups=channels)

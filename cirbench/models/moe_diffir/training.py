@@ -102,10 +102,20 @@ def prompt_loss(
 def compensator_loss(
     model: MoEDiffIR, batch: Batch, noise: Noise, settings: StageSettings
 ) -> dict[str, Tensor]:
-    """Stage II: decoded restored latents against HQ (eq. 4 for ``lpips``)."""
-    made = model.compensate(batch["latents"], batch["lq"]).float()
-    image = losses.image_loss(made, batch["hq"], settings.loss, model.random_weights)
-    psnr = -10 * (made.detach().clamp(0, 1) - batch["hq"]).square().mean((1, 2, 3)).log10()
+    """Stage II: decoded restored latents against HQ (eq. 4 for ``lpips``).
+
+    In a share ``settings.milder`` of the samples, part of what they lack of HQ is given back to
+    the LQ image and to the latents.
+    """
+    hq, lq, latents = batch["hq"], batch["lq"], batch["latents"]
+    if settings.milder:
+        back = (noise.chosen(settings.milder) * noise.uniform())[:, None, None, None]
+        with torch.no_grad():
+            latents = torch.lerp(latents, model.encode(hq).float(), back)
+        lq = torch.lerp(lq, hq, back)
+    made = model.compensate(latents, lq).float()
+    image = losses.image_loss(made, hq, settings.loss, model.random_weights)
+    psnr = -10 * (made.detach().clamp(0, 1) - hq).square().mean((1, 2, 3)).log10()
     return {"loss": image, "psnr": psnr.mean()}
 
 
