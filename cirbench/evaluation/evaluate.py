@@ -149,7 +149,7 @@ def run(chosen: Request, say: Say = lambda line: None) -> Results:
         device = chosen.device or _best_device(wanted)
         jobs = chosen.jobs or int(joblib.cpu_count())
         context = Context(manifest, journal, trouble, device, jobs, workers)
-        scored, about = selection.select(chosen, manifest, rows, journal, out)
+        scored, about = selection.select(chosen, manifest, rows, journal, out, say)
         remarks += about
         for remark in remarks:
             say(remark)

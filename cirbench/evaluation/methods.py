@@ -162,6 +162,7 @@ def cached(
         return partial(_read_made, root / path(row))
 
     details = f"{info.name}, {info.parameters} parameters, {info.version}".rstrip(", ")
+    details += f", from {same.checkpoint}" if same.checkpoint else ""
     return Method(
         label,
         info.checkpoint,

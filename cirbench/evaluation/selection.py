@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import check
@@ -21,11 +21,12 @@ def select(
     rows: Sequence[methods.Row],
     journal: Journal,
     out: Path,
+    say: Callable[[str], None],
 ) -> tuple[list[Method], list[str]]:
     """The unrestored LQ, then what was asked for; and remarks about them.
 
     Without any wish that is the newest checkpoint of ``cirbench train``, else the small model that
-    comes with cirbench, where it can run.
+    comes with cirbench, where it can run; ``say`` is told which.
 
     Raises CirbenchError when outputs or a restorer cannot be used, or names do not fit.
     """
@@ -45,7 +46,7 @@ def select(
             remarks.append(f"left out, the small {found.model} that comes with cirbench: {text}")
         elif found:
             name, checkpoint = found.model, found.path
-            remarks.append(f"checkpoint: {checkpoint} ({name})")
+            say(f"checkpoint: {checkpoint} ({name})")
     if name:
         made = restorer.get(name, checkpoint, chosen.device, chosen.options)
         info = made.info()
