@@ -32,8 +32,14 @@ PATIENCE = 30.0
 """An encoder is called hung after so many times what its codec's estimate says it needs.
 
 The estimates were measured alone on one core, at the QPs of the paper: low QPs take three times
-as long, and a swamped or slow machine ten times.
+as long, and a slow machine ten times.
 """
+
+ROUNDS = 10
+"""On a swamped machine so many times more: as long as it still gets to compute."""
+
+SIGN_OF_LIFE = 1.0
+"""Seconds of CPU time, in that time, which show that it does."""
 
 
 class EndedError(CodecError):
@@ -167,18 +173,23 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
 def watched(process: subprocess.Popen[bytes], name: str, seconds: float) -> Iterator[None]:
     """Talk to a process from :func:`start`; it has ended when the block has.
 
-    After ``seconds`` it is killed with everything it started, which ends reading from it. Raises
+    After ``seconds`` it is killed with everything it started, which ends reading from it; later,
+    where it has not had that much CPU time yet but got some (see :data:`ROUNDS`). Raises
     EndedError, calling it ``name``, when that happened or something else killed it.
     """
-    hung = threading.Event()
+    ended, waited = threading.Event(), [0.0]
 
     def give_up() -> None:
-        hung.set()
-        _kill(process)
+        used = 0.0
+        for turn in range(1, ROUNDS + 1):
+            if ended.wait(seconds):
+                return
+            before, used = used, _cpu_seconds(process.pid)
+            if used - before < SIGN_OF_LIFE or used >= seconds or turn == ROUNDS:
+                waited[0] = turn * seconds
+                return _kill(process)
 
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=give_up, daemon=True).start()
     try:
         with process:  # closes its pipes and waits for it
             try:
@@ -187,14 +198,24 @@ def watched(process: subprocess.Popen[bytes], name: str, seconds: float) -> Iter
                 _kill(process)
                 raise
     finally:
-        timer.cancel()
+        ended.set()
         with _lock:
             if _guard:
                 _guard.tell("-", process)
-    if hung.is_set():
-        raise EndedError(f"{name} hung: it was killed after {seconds:.0f} s")
+    if waited[0]:
+        raise EndedError(f"{name} hung: it was killed after {waited[0]:.0f} s")
     if process.returncode in (-signal.SIGKILL, -signal.SIGTERM):
         raise EndedError(f"{name} was ended by signal {-process.returncode} (out of memory?)")
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time of a process, all its threads, so far; 0 where the system does not tell."""
+    try:
+        # After the name, which may hold spaces: utime and stime are fields 14 and 15 of proc(5).
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
