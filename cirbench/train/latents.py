@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from .. import tensors
 from ..data.dataset import CIRDataset
 from ..errors import CirbenchError
 from .batches import KEPT, Steps, collate, to_device
@@ -110,9 +110,8 @@ def make(
         seeds = [seed_of(seed, "latents", number, index) for index in range(size)]
         lq = to_device(batch, device)["lq"]
         made = torch.cat([sample(lq[at : at + 8], seeds[at : at + 8]) for at in range(0, size, 8)])
-        part = folder / (_name(number) + ".part")
-        save_file({**batch, "latents": made.half().cpu().contiguous()}, part)
-        os.replace(part, folder / _name(number))
+        shard = {**batch, "latents": made.half().cpu().contiguous()}
+        tensors.save(shard, folder / _name(number))
 
 
 def _name(number: int) -> str:

@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import CirbenchError
+from ..tensors import save
 
 _TENSORS, _FACTS = "training.safetensors", "training.json"
 
@@ -68,10 +69,8 @@ def write(
         for killed in (run / stage).glob("step-*.part"):
             shutil.rmtree(killed, ignore_errors=True)
         part.mkdir(parents=True)
-        save_file(
-            {name: one.detach().cpu().contiguous() for name, one in tensors.items()},
-            part / _TENSORS,
-        )
+        on_cpu = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
+        save(on_cpu, part / _TENSORS)
         (part / _FACTS).write_text(json.dumps(dict(facts), indent=1) + "\n", encoding="utf-8")
         model(part)
         shutil.rmtree(target, ignore_errors=True)

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from ... import tensors
 from ...errors import CirbenchError
 from .config import ModelConfig, from_dict, to_dict
 from .external import bring, fill
@@ -51,9 +51,8 @@ def save(
             state[f"{name}.{key}"] = value.detach().cpu().contiguous()
     metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(to_dict(model.config))}
     folder.mkdir(parents=True, exist_ok=True)
-    part, target = folder / f"{FILE}.part", folder / FILE
-    save_file(state, part, metadata)
-    os.replace(part, target)
+    target = folder / FILE
+    tensors.save(state, target, metadata)
     note = folder / "checkpoint.toml"
     note.with_suffix(".part").write_text(f'model = "{NAME}"\n', encoding="utf-8")
     os.replace(note.with_suffix(".part"), note)

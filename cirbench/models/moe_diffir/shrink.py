@@ -10,15 +10,14 @@ better than either (Wortsman et al. 2022, "Model soups").
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
+from ... import tensors
 from ...errors import CirbenchError
 from .checkpoint import FILE, NAME, metadata
 
@@ -53,9 +52,7 @@ def shrink(sources: Sequence[Path], target: Path, data: str, steps: int) -> Path
     if any(not torch.isfinite(one).all() for one in state.values()):
         raise ValueError("a weight is too large for half precision")
     target.mkdir(parents=True, exist_ok=True)
-    part = target / f"{FILE}.part"
-    save_file(state, part, notes)
-    os.replace(part, target / FILE)
+    tensors.save(state, target / FILE, notes)
     (target / "checkpoint.toml").write_text(f'model = "{NAME}"\n', encoding="utf-8")
     return target / FILE
 
