@@ -17,7 +17,7 @@ from ..sources import Found
 from . import remote
 from .journal import ImageRecord, Journal
 from .plan import Plan, Work, assign_names
-from .row import Result, Target, forget_images, hash_image, make, place_hq
+from .row import RowResult, Target, forget_images, hash_image, make, place_hq
 from .store import inside
 
 
@@ -51,7 +51,7 @@ def run(
     return made, len(failed)
 
 
-def _results(plan: Plan, target: Target, workers: Workers) -> Generator[Result, None, None]:
+def _results(plan: Plan, target: Target, workers: Workers) -> Generator[RowResult, None, None]:
     """Results as they come; rows that need more of a worker than others go first."""
     lists = {id(tasks): tasks for tasks in plan.pending.values()}  # most images share one
     codecs = dict.fromkeys(task.codec for tasks in lists.values() for task in tasks)
@@ -76,7 +76,7 @@ def _calls(plan: Plan, target: Target, workers: Workers, codecs: Container[str])
         yield Call(remote.rows, (piece, target), tuple(map(remote.key, piece)))
 
 
-def _here(work: Work, target: Target, _: object) -> list[Result]:
+def _here(work: Work, target: Target, _: object) -> list[RowResult]:
     return [make(work, target)]
 
 

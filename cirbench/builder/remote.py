@@ -14,7 +14,7 @@ from ..errors import CirbenchError
 from ..sources import Found
 from . import plan, row
 from .plan import Work
-from .row import Result, Target
+from .row import RowResult, Target
 
 _AT_RISK = 1.0  # seconds of work that are lost with a worker, besides the row it was busy with
 _MEGAPIXELS = 3.0  # of a photo, for that: its size is not known before it is read
@@ -45,7 +45,7 @@ def key(work: Work) -> str:
     return "\0".join((found.set, found.path, work.tile, task.key, task.settings_json))
 
 
-def rows(piece: Sequence[Work], target: Target, notes: Path) -> list[Result]:
+def rows(piece: Sequence[Work], target: Target, notes: Path) -> list[RowResult]:
     """Make the rows of one photo.
 
     Args:
@@ -64,19 +64,19 @@ def rows(piece: Sequence[Work], target: Target, notes: Path) -> list[Result]:
     return [_row(work, target, notes) for work in piece]
 
 
-def _row(work: Work, target: Target, notes: Path) -> Result:
+def _row(work: Work, target: Target, notes: Path) -> RowResult:
     found, task = work.found, work.task
     settings = tuple(task.settings.items())
     _check_versions(task.codec, settings, target.versions[task.codec, task.settings["encoder"]])
     given_up = notes / f"{attempts.name(plan.image_error_id(found.set, found.path))}.{_UNUSABLE}"
 
-    def make() -> Result:
+    def make() -> RowResult:
         return row.make(work, target)
 
-    def refuse() -> Result:
+    def refuse() -> RowResult:
         return row.make(work, target, refused=f"{task.codec}: {attempts.LOST}")
 
-    def unusable() -> Result:
+    def unusable() -> RowResult:
         """Not even its photo can be read, nor could it for any other task."""
         given_up.touch()
         return row.unusable(work, f"{found.path}: {attempts.LOST}")

@@ -42,7 +42,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Result:
+class RowResult:
     """What a worker sends back: the row, the image it came from, and what the row replaces."""
 
     row: dict[str, Any]
@@ -134,7 +134,7 @@ def _record(found: sources.Found, name: str, photo: RGB, sha256: str) -> ImageRe
     )
 
 
-def make(work: Work, target: Target, refused: str = "") -> Result:
+def make(work: Work, target: Target, refused: str = "") -> RowResult:
     """Make one row and write its files; where it is ``refused``, only the error row that says why.
 
     An unusable image, a failed encoder, a failed check or too little memory gives an error row.
@@ -173,7 +173,7 @@ def make(work: Work, target: Target, refused: str = "") -> Result:
     if row["status"] == "warning":
         row["note"] = "; ".join((*photo.notes, "LQ equals HQ"))
     image = _record(found, work.name, photo.rgb, photo.sha256)
-    return Result(row, image, replaces=plan.image_error_id(found.set, found.path))
+    return RowResult(row, image, replaces=plan.image_error_id(found.set, found.path))
 
 
 _NO_MEMORY = "there was not enough memory; run the same command again with fewer --jobs"
@@ -208,7 +208,7 @@ def _labels(work: Work, target: Target) -> dict[str, Any]:
     }
 
 
-def unusable(work: Work, why: str) -> Result:
+def unusable(work: Work, why: str) -> RowResult:
     """The one error row of an image that cannot be used; the same for all its tasks."""
     found = work.found
     row = {
@@ -221,7 +221,7 @@ def unusable(work: Work, why: str) -> Result:
         "status": "error",
         "error": why,
     }
-    return Result(row, None)
+    return RowResult(row, None)
 
 
 def _is_decoded(codec: codecs.Codec, row_id: str) -> bool:

@@ -94,6 +94,8 @@ def run(job: Job, model: Any, accelerator: Any, stop_at: int | None = None) -> N
     model.train()
     if chosen.gradient_checkpointing:
         model.unet.enable_gradient_checkpointing()
+    else:  # the stage before may have had it
+        model.unet.disable_gradient_checkpointing()
     steps = batches.Steps(
         job.source.tasks,
         job.settings.seed,
