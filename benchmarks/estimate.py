@@ -1,11 +1,11 @@
 """Compare what ``cirbench build --dry-run`` says with what the build then costs.
 
-    python benchmarks/estimate.py [PLAN ...]
+    python benchmarks/estimate.py [PLAN ...] [--photos FOLDER] [--limit N]
 
-Each plan is estimated and built in processes of their own, of the sample photos, one after the
-other. Core seconds are CPU time, which other work on the machine hardly changes: of the build,
-those of its process and of all that it started, starting Python included. Wall times are as busy
-as the machine is. ``all`` are the 21 tasks of the paper and its unseen ones.
+Each plan is estimated and built in processes of their own, of the sample photos or those of a
+folder, one after the other. Core seconds are CPU time, which other work on the machine hardly
+changes: of the build, those of its process and of all that it started, starting Python included.
+Wall times are as busy as the machine is. ``all`` are the 21 tasks of the paper and its unseen ones.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("plans", nargs="*", metavar="PLAN", help=f"of {', '.join(PLANS)}")
     parser.add_argument("--jobs", default=str(os.cpu_count()))
+    parser.add_argument("--photos", type=Path, help="folder of photos instead of the samples")
+    parser.add_argument("--limit", help="use so many of them")
     options = parser.parse_args()
     print(f"{'':<8}{'core seconds':^27}{'wall seconds':^18}{'MB':^18}{'dry run':>9}")
     print(f"{'plan':<8}{'estimate':>9}{'build':>9}{'off by':>9}", end="")
@@ -67,7 +69,9 @@ def main() -> None:
     for plan in options.plans or PLANS:
         with tempfile.TemporaryDirectory(prefix="cirbench-estimate-") as folder:
             out = Path(folder) / "out"
-            build = ["build", *PLANS[plan], "--jobs", options.jobs, "--yes", "--out", str(out)]
+            build = ["build", *([str(options.photos)] if options.photos else []), *PLANS[plan]]
+            build += ["--limit", options.limit] if options.limit else []
+            build += ["--jobs", options.jobs, "--yes", "--out", str(out)]
             spent, _, said = run("-c", ESTIMATE, *build, "--dry-run")
             core, wall, room = json.loads(said.rpartition("cost ")[2])
             core_build, wall_build, _ = run("-m", "cirbench", *build)
