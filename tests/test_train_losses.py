@@ -10,6 +10,7 @@ from skimage.metrics import structural_similarity
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
+from cirbench.metrics import gmsd, protocol  # noqa: E402
 from cirbench.models.moe_diffir import losses  # noqa: E402
 
 
@@ -61,6 +62,21 @@ def test_the_ssim_term_is_scikit_images(photo: np.ndarray) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         mixed = losses.image_loss(*single, {"ssim": 2.0}, random=False)
     assert float(mixed) == pytest.approx(float(found), rel=1e-4)
+
+
+def test_the_gmsd_term_is_the_metric(photo: np.ndarray) -> None:
+    made = gaussian_filter(photo.astype(float), (1, 1, 0)).round().astype(np.uint8)
+    prepare = protocol.get("native-y").prepare
+    expected = gmsd.gmsd([prepare(made)], prepare(photo), {})[0]
+    tensors = [torch.from_numpy(one / 255).permute(2, 0, 1)[None].float() for one in (made, photo)]
+    found = losses.image_loss(*tensors, {"gmsd": 1.0}, random=False)
+    assert float(found) == pytest.approx(expected, rel=1e-3)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = losses.image_loss(*tensors, {"gmsd": 1.0}, random=False)
+    assert float(mixed) == pytest.approx(expected, rel=1e-3)
+    same = tensors[1].clone().requires_grad_()
+    losses.image_loss(same, tensors[1], {"gmsd": 1.0}, random=False).backward()
+    assert torch.isfinite(same.grad).all()
 
 
 def steep(image: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from ..suggest import hint
 
 PRECISIONS = ("no", "bf16", "fp16")
 OPTIMIZERS = ("adam", "muon")
-IMAGE_TERMS = ("pixels", "edges", "gradients", "ssim", "lpips")
+IMAGE_TERMS = ("pixels", "edges", "gradients", "ssim", "gmsd", "lpips")
 TERMS = {"vae": (*IMAGE_TERMS, "kl"), "compensator": IMAGE_TERMS}
 """The terms that ``loss`` may weigh, by stage; in other stages the loss is what the paper says."""
 
