@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from . import completion, filling, options
 from .errors import CirbenchError
@@ -16,6 +17,7 @@ from .errors import CirbenchError
 _DEVICES = click.Choice(["cpu", "cuda", "mps"])
 _path = click.Path(path_type=Path)
 _MOST_LINES = 20
+_COLUMNS = ("set", "codec", "task", "kind")
 
 
 def _model_options(command: Any) -> Any:
@@ -138,7 +140,7 @@ def evaluate(files: tuple[Path, ...], compare: bool, by: str, **given: Any) -> N
         outputs=outputs,
         by=by,
         against=given["against"] or "LQ",
-        where={column: given[column] for column in ("set", "codec", "task", "kind")},
+        where={column: given[column] for column in _COLUMNS},
         protocols=given["protocol"],
         options=filling.assignments(given["options"]),
         command=shlex.join(["cirbench", *sys.argv[1:]]),
@@ -170,13 +172,27 @@ def _print_problems(problems: list[str]) -> None:
         click.echo(f"... and {more} more; all are in scores.parquet's metadata", err=True)
 
 
+_COMPARED = (
+    *("files", "compare", "by", "metrics", "protocol", "against", "with_paper", "out"),
+    *_COLUMNS,
+)
+
+
 def _compare(files: tuple[Path, ...], by: str, given: dict[str, Any]) -> None:
     from .evaluation import compare, render
 
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if source is ParameterSource.COMMANDLINE and parameter.name not in _COMPARED:
+            raise click.UsageError(
+                f"{parameter.opts[0]} does nothing with --compare, which reads finished evaluations"
+            )
     found = compare.compare(
         files,
         metrics=given["metrics"],
         protocols=given["protocol"],
+        where={column: given[column] for column in _COLUMNS},
         by=by,
         against=given["against"],
         with_paper=given["with_paper"],

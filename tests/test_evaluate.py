@@ -292,37 +292,16 @@ def test_metrics_that_cannot_run_show_a_dash_and_a_footnote(data, tmp_path, monk
     assert {row["metric"] for row in results.scores.to_pylist()} == {"psnr"}
 
 
-def test_metrics_of_groups_have_one_value_per_set_and_task_and_skip_bad_outputs(
-    data, tmp_path, monkeypatch
-):
-    from dataclasses import replace
+def test_another_restorer_under_the_same_name_is_another_method(data, tmp_path, counting):
+    one = evaluate(data, tmp_path / "out", model="identity", name="mine")
+    two = evaluate(data, tmp_path / "out", model="counting", name="mine")
+    assert len(counting.made) == 6
+    assert values(one.scores, model="mine") == values(one.scores, model="LQ")
+    assert values(two.scores, model="mine") != values(one.scores, model="mine")
 
-    from cirbench import metrics
 
-    seen = []
-
-    def score(restored, hq, memo):
-        if "mean" not in memo:
-            memo["mean"] = np.mean([image.mean() for image in hq])
-        means = [image.mean() for image in restored]
-        seen.append(len(means))
-        return abs(float(np.mean(means)) - memo["mean"])
-
-    fake = replace(metrics.get("fid"), problem=lambda: "", score=score)
-    known = {name: metrics.get(name) for name in metrics.names()} | {"fid": fake}
-    monkeypatch.setattr(metrics, "_by_name", lambda: known)
-    results = evaluate(data, tmp_path / "out", metrics="fid")
-    rows = results.scores.to_pylist()
-    assert sorted(row["task"] for row in rows) == ["jpeg-qf10", "webp-qf10"]
-    assert all(row["row_id"].startswith("group:") and row["hq_path"] == "" for row in rows)
-    assert seen == [3, 3]
-    evaluate(data, tmp_path / "out", metrics="fid")
-    assert seen == [3, 3]  # journaled
-    copy_lq(data, tmp_path / "theirs")[0].write_bytes(b"no image")
-    for _ in range(2):
-        found = evaluate(data, tmp_path / "out", restored=tmp_path / "theirs", metrics="fid")
-        assert found.missing == 1
-        assert len(values(found.scores, model="theirs")) == 2
+def test_the_provenance_names_the_split_that_was_scored(data, tmp_path):
+    assert evaluate(data, tmp_path / "out").provenance["split"] == "none"
 
 
 def test_rows_can_be_chosen(data, tmp_path):
@@ -350,6 +329,7 @@ def test_rows_can_be_chosen(data, tmp_path):
         ({"checkpoint": "nowhere.pt"}, "add --model NAME"),
         ({"restored": "nowhere"}, "is no folder"),
         ({"pattern": "{name}"}, "add --restored"),
+        ({"restored": ".", "pattern": "{name}", "csv": "x.csv"}, "give one of them"),
         ({"against": "x"}, "none of the models"),
     ],
 )

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from scipy import stats
 
-from cirbench import cli, metrics
-from cirbench.errors import CirbenchError
-from cirbench.evaluation import aggregate, bootstrap, compare, files, paired, render, tables
+from cirbench import metrics
+from cirbench.evaluation import aggregate, bootstrap, files, paired, render, tables
 from cirbench.evaluation.results import BEST, MISSING, SECOND
 from cirbench.evaluation.schema import SCORES_SCHEMA
 
@@ -142,6 +137,25 @@ def test_rows_by(by, left):
     assert all(cell != MISSING for row in cells(shown) for cell in row)
 
 
+def test_variants_of_a_task_have_lines_of_their_own():
+    both = pa.concat_tables([scores(), scores(tasks={"jpeg-qf5": "seen"})]).to_pylist()
+    rows = [row | {"variant": "chroma=444" * (i >= len(scores()))} for i, row in enumerate(both)]
+    table = pa.Table.from_pylist(rows, schema=SCORES_SCHEMA)
+    names = [row[0] for row in cells(tables.by(table, PAIRS, ["LQ"], "task"))]
+    assert names == ["jpeg-qf5", "jpeg-qf10", "jpeg-qf25", "jpeg-qf5 chroma=444", *[*TASKS][3:]]
+    assert "seen: jpeg-qf5, jpeg-qf10, jpeg-qf5 chroma=444, vvc-qp37" in (
+        tables.kinds(table, PAIRS, ["LQ"]).notes
+    )
+
+
+def test_nothing_is_marked_where_models_have_other_rows():
+    table = scores(models=("LQ", "a"), tasks={"jpeg-qf5": "seen"})
+    table = table.filter(
+        pc.or_(pc.equal(table["model"], "LQ"), pc.equal(table["hq_path"], "1.png"))
+    )
+    assert {c.mark for row in tables.by(table, PAIRS, ["LQ", "a"]).rows for c in row} == {""}
+
+
 def test_printed_numbers_are_labelled_shown_once_and_never_marked():
     both = [*PAIRS, (metrics.get("psnr"), "native-rgb")]
     shown = tables.by(scores(), both, ["LQ", "a", "b"], with_paper=True)
@@ -246,41 +260,3 @@ def test_summary_csv_holds_every_mean_with_its_interval():
     assert ("codec", "cross-degree jpeg") in groups and ("task", "jpeg-qf25") in groups
     one = next(line for line in lines if line["group"] == "jpeg-qf5" and line["model"] == "a")
     assert float(one["low"]) <= float(one["mean"]) <= float(one["high"]) and one["images"] == "5"
-
-
-def save(folder: Path, table: pa.Table) -> Path:
-    folder.mkdir()
-    meta = {"cirbench": json.dumps({"cirbench_version": "0"})}
-    pq.write_table(table.replace_schema_metadata(meta), folder / files.SCORES)
-    return folder
-
-
-def test_evaluations_are_compared_over_their_common_rows(tmp_path):
-    one = save(tmp_path / "one", scores(models=("LQ", "net")))
-    two = save(tmp_path / "two", scores(models=("LQ", "net"), images=4, shift=2))
-    found = compare.compare([one, two], out=tmp_path / "both")
-    assert {row[1].text for row in found[0].rows} == {"LQ", "net", "net (two)"}
-    assert found[0].rows[0][2].images == 4
-    assert "rows that not all models have, left out: 5" in found[0].notes
-    assert found[-1].columns[4].title == "minus net"
-    for path in compare.written(tmp_path / "both"):
-        assert path.stat().st_size
-    done = CliRunner().invoke(
-        cli.main, ["eval", "--compare", str(one), str(two), "--metrics", "psnr", "--by", "kind"]
-    )
-    assert done.exit_code == 0 and "net (two)" in done.output and "LPIPS" not in done.output
-
-
-def test_evaluations_that_cannot_be_compared_say_so(tmp_path):
-    one = save(tmp_path / "one", scores())
-    other = save(tmp_path / "other", scores(sets=("else",)))
-    for paths, says in (
-        ([one], "two evaluations or more"),
-        ([one, other], "no row and metric in common"),
-        ([one, tmp_path / "none"], "does not exist"),
-    ):
-        with pytest.raises(CirbenchError, match=says):
-            compare.compare(paths)
-    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
-    with pytest.raises(CirbenchError, match="damaged or no cirbench scores"):
-        compare.compare([one, tmp_path / "bad.parquet"])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from report_page import MODEL, NAME, fake_results, write_photos
 from cirbench import CirbenchError, build
 from cirbench.evaluation.aggregate import GROUP
 from cirbench.evaluation.results import BEST, LQ, Cell, Column, Results, Table
-from cirbench.report import html, html_chart, html_pictures, html_text
+from cirbench.report import html, html_chart, html_pictures, html_summary, html_text
 from cirbench.report.drawing import busiest
 from cirbench.report.html_data import Data
 
@@ -290,6 +291,18 @@ def test_metrics_of_groups_get_curves_and_gains_but_no_distribution(results: Res
     page = html.page(found)
     assert "FID RGB" in page and "\N{MINUS SIGN}9.75" in page
     assert "Distribution of Δ FID" not in page
+
+
+def test_gains_are_over_the_rows_that_model_and_lq_both_have(results: Results) -> None:
+    lq = results.scores.filter(pc.equal(results.scores["model"], LQ)).to_pylist()
+    kept = [row | {"model": MODEL} for row in lq if row["hq_path"] != lq[0]["hq_path"]]
+    found = replace(results, scores=pa.Table.from_pylist(lq + kept, results.scores.schema))
+    data = Data(found)
+    line = html_summary._line(data, data.measures[0], MODEL)
+    assert [text.split(" ")[-1] for text in line[-2:]] == ["0.00", "0.00"]
+    assert data.mean(data.measures[0], MODEL, data.tasks[0]) != pytest.approx(
+        data.mean(data.measures[0], LQ, data.tasks[0])
+    )
 
 
 def test_equal_results_give_equal_bytes(results: Results, page: str, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from . import bootstrap
 
 GROUP = "group:"
-"""How the ``row_id`` of a score of a whole group (FID of a set and task) begins."""
+"""How the ``row_id`` of a score of a whole group (FID of a set and task) begins; it ends with the
+number of its images, a hyphen and a hash that tells other images apart."""
 
 
 @dataclass(frozen=True)

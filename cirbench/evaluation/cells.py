@@ -24,7 +24,7 @@ def titles(pairs: Pairs) -> list[str]:
 def block(
     found: Mapping[Key, Mean], at: Sequence[object], models: Sequence[str], pairs: Pairs
 ) -> list[list[Cell]]:
-    """One line per model, one cell per metric, with the best values marked.
+    """One line per model, one cell per metric, the best values marked where all have the same rows.
 
     Args:
         found: means by ``(*at, model, metric, protocol)``.
@@ -34,10 +34,11 @@ def block(
     """
     columns = []
     for metric, protocol in pairs:
-        column = [
-            _cell(found.get((*at, model, metric.name, protocol)), metric.digits) for model in models
-        ]
-        columns.append(_marked(column, metric.better == "higher"))
+        means = [found.get((*at, model, metric.name, protocol)) for model in models]
+        column = [_cell(mean, metric.digits) for mean in means]
+        if len({mean.rows + mean.infinite for mean in means if mean}) == 1:
+            column = _marked(column, metric.better == "higher")
+        columns.append(column)
     return [list(line) for line in zip(*columns, strict=True)]
 
 

@@ -60,7 +60,7 @@ def table(
             for pair in grouped:
                 value = there.get(_what(pair))
                 if value is not None:
-                    add(facts, sets.group_id(group), method, pair, value)
+                    add(facts, sets.shown_id(group, members), method, pair, value)
     return pa.table(columns, schema=SCORES_SCHEMA)
 
 

@@ -138,6 +138,9 @@ def run(chosen: Request, say: Say = lambda line: None) -> Results:
     )
     wanted, left_out = request.pairs(chosen.metrics, chosen.protocols)
     remarks += left_out
+    able = [pair for pair in wanted if not pair[0].problem()]
+    if not able:
+        raise CirbenchError("; ".join(dict.fromkeys(metric.problem() for metric, _ in wanted)))
     out = chosen.out.expanduser()
     if (out / MANIFEST_NAME).exists():
         raise CirbenchError(f"{out} is a data set; choose another --out")
@@ -153,16 +156,15 @@ def run(chosen: Request, say: Say = lambda line: None) -> Results:
         remarks += about
         for remark in remarks:
             say(remark)
-        able = [pair for pair in wanted if not pair[0].problem()]
         single = [pair for pair in able if pair[0].per == "image"]
         grouped = [pair for pair in able if pair[0].per == "set"]
-        notes = _score(rows, scored, single, grouped, context, out)
+        _score(rows, scored, single, grouped, context, out)
         scores = collect.table(rows, scored, single, grouped, context)
         unscored = collect.unscored(rows, scored, trouble)
         remarks += collect.mismatched(manifest)
         router = router_map.write(out, rows, scored, manifest)
         problems = [*remarks, *unscored, *collect.absent(trouble), *router.remarks]
-        shown = _tables(chosen, scores, wanted, scored, trouble, [*notes, *remarks])
+        shown = _tables(chosen, scores, wanted, scored, trouble, remarks)
         facts = provenance.of(chosen, manifest, scored, wanted)
         results = Results(
             manifest,
@@ -196,14 +198,14 @@ def _score(
     grouped: Sequence[Pair],
     context: Context,
     out: Path,
-) -> list[str]:
-    """Restore and score what is not in the journal yet; returns remarks on groups of images."""
+) -> None:
+    """Restore and score what is not in the journal yet."""
     units = engine.plan(rows, scored, single, context)
     for method in scored:
         lacking = [row for row, todo in units if any(one is method for one, _ in todo)]
         engine.restore(rows if grouped else lacking, method, context)
     engine.score(units, context)
-    return sets.score(rows, scored, grouped, context, out / "statistics")
+    sets.score(rows, scored, grouped, context, out / "statistics")
 
 
 def written(chosen: Request) -> list[Path]:

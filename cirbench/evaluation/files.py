@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from .. import __version__, parquet
+from .. import __version__, metrics, parquet
 from ..builder import store
 from ..errors import CirbenchError
 from ..printable import cell, line
@@ -68,8 +68,8 @@ def summary(scores: pa.Table) -> str:
         for key in sorted(found, key=lambda key: tuple(map(str, key))):
             mean = found[key]
             group = " ".join(map(str, key[1 : 1 + len(keys)]))
-            if by == "task":  # the codec with its variant, then the level
-                group = f"{key[2]}{str(key[1])[len(str(key[1]).split(' ')[0]) :]}"
+            if by == "task":
+                group = tables.task_name(str(key[1]), str(key[2]))
             numbers = [
                 "" if value is None else repr(value) for value in (mean.value, mean.low, mean.high)
             ]
@@ -79,6 +79,16 @@ def summary(scores: pa.Table) -> str:
                 + [mean.images, mean.rows, *numbers]
             )
     return text.getvalue()
+
+
+def _check(scores: pa.Table) -> None:
+    """Raise ValueError or CirbenchError for kinds, metrics and protocols that there are not."""
+    for kind in scores["kind"].unique().to_pylist():
+        if kind not in tables.KINDS:
+            raise ValueError(f"there is no kind of task {kind!r}")
+    for row in scores.group_by(["metric", "protocol"]).aggregate([]).to_pylist():
+        if row["protocol"] not in metrics.get(row["metric"]).protocols:
+            raise ValueError(f"{row['metric']} is not defined under {row['protocol']!r}")
 
 
 def read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
@@ -94,11 +104,19 @@ def read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         empty = [name for name in table.column_names if table[name].null_count]
         if empty not in ([], ["level_value"]) or not isinstance(metadata, dict):
             raise ValueError(f"{', '.join(empty) or 'its metadata'} is empty")
+        _check(table)
         return table, metadata
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CirbenchError(
             f"{path} does not exist; give folders that cirbench eval wrote"
         ) from error
-    except (pa.ArrowException, OSError, KeyError, ValueError, RecursionError) as error:
+    except (
+        pa.ArrowException,
+        OSError,
+        KeyError,
+        ValueError,
+        RecursionError,
+        CirbenchError,
+    ) as error:
         why = line(str(error))
         raise CirbenchError(f"{path} is damaged or no cirbench scores ({why})") from error

@@ -88,10 +88,12 @@ def match(
             :data:`ENDINGS`, any of them.
         table: a CSV instead, with columns ``row_id`` and ``path`` (relative to ``folder``).
 
-    Raises CirbenchError when nothing at all can be matched, and for a bad pattern or CSV.
+    Raises CirbenchError when nothing at all can be matched, and for a bad pattern or CSV, or both.
     """
     if not folder.is_dir():
         raise CirbenchError(f"{folder} is no folder; --restored takes the folder of the outputs")
+    if table is not None and pattern:
+        raise CirbenchError("--pattern and --csv both say which output is which; give one of them")
     if table is not None:
         return _from_csv(folder, rows, table)
     files = list(_files(folder))

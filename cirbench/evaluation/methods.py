@@ -140,7 +140,7 @@ def cached(
         return f"{top}/{row['codec']}/{level}/{row['set']}/{name}.png"
 
     def source(row: Row) -> str:
-        return f"{_lq_source(manifest, row)} {info.checkpoint} {info.version}"
+        return f"{_lq_source(manifest, row)} {info.name} {info.checkpoint} {info.version}"
 
     reads, root = manifest.reader(), out.absolute()
 

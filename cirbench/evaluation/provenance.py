@@ -29,11 +29,12 @@ def of(
         for one in manifest.metadata.get("recipes", [])
     )
     images = table.group_by(["set", "hq_root", "hq_path"]).aggregate([])
+    splits = sorted(table["split"].unique().to_pylist())
     facts = {
         "command": chosen.command,
         "data set": str(chosen.data),
         "recipes": recipes,
-        "split": chosen.split or "test",
+        "split": ", ".join(name or "none" for name in splits),
         "rows": f"{len(table)} of {len(images)} images",
     }
     for title, columns in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..schema import arrow_schema, columns
 
 _TEXT = """
-row_id           str    The manifest's row_id; of a group's metric (FID): "group:set/task/variant".
+row_id           str    The manifest's; for groups (FID): "group:set/task/variant/images-hash".
 set              str    Name of the collection of HQ images.
 split            str    "train", "test" or "".
 kind             str    "seen", "cross-degree", "cross-type" or "other", with respect to the recipe.

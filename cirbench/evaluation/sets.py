@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .. import __version__
 from ..errors import CodecError, InputError
 from ..metrics import protocol as protocols
+from ..metrics.fid import FewImagesWarning
 from . import engine
 from .aggregate import GROUP
 from .engine import Context, Pair
@@ -27,6 +28,12 @@ Group = tuple[str, str, str]
 def group_id(group: Group) -> str:
     """What stands for ``row_id`` in the journal: no hash, so never a row's."""
     return GROUP + "/".join(group)
+
+
+def shown_id(group: Group, members: Sequence[Row]) -> str:
+    """What stands for ``row_id`` in ``scores.parquet``: other images, another id."""
+    digest = hashlib.sha256("".join(row["row_id"] for row in members).encode()).hexdigest()
+    return f"{group_id(group)}/{len(members)}-{digest[:8]}"
 
 
 def groups(rows: Sequence[Row]) -> dict[Group, list[Row]]:
@@ -57,12 +64,11 @@ def score(
     pairs: Sequence[Pair],
     context: Context,
     cache: Path,
-) -> list[str]:
-    """Score all groups that are not in the journal; returns remarks.
+) -> None:
+    """Score all groups that are not in the journal.
 
     Statistics of HQ images are kept in ``cache``. Outputs have been restored before.
     """
-    remarks: dict[str, None] = {}
     memos: dict[tuple[str, str, str], dict[str, Any]] = {}
     for method in methods:
         known = context.journal.scores(method.label, method.checkpoint, __version__)
@@ -70,13 +76,10 @@ def score(
             for pair in pairs:
                 name = f"{group[0]} {group[1]} {method.label}"
                 try:
-                    remarks |= _score_group(
-                        group, members, method, pair, context, known, (memos, cache)
-                    )
+                    _score_group(group, members, method, pair, context, known, (memos, cache))
                 except InputError as error:
                     what = (pair[0].name, pair[1])
                     context.trouble.scores.setdefault(what, []).append(f"{name}: {error}")
-    return list(remarks)
 
 
 def _score_group(
@@ -87,8 +90,8 @@ def _score_group(
     context: Context,
     known: Known,
     memory: tuple[dict[tuple[str, str, str], dict[str, Any]], Path],
-) -> dict[str, None]:
-    """Score one group unless it is in ``known``; returns what the metric warned of.
+) -> None:
+    """Score one group unless it is in ``known``.
 
     An output found to be unusable on the way is left out, and the group begun again: a value is
     recorded for exactly the rows it was computed from.
@@ -99,13 +102,14 @@ def _score_group(
         key = source(mine, method)
         version = protocols.get(protocol).version
         if (metric.name, protocol, version) in known.get((group_id(group), key), {}):
-            return {}
-        hashes = hashlib.sha256("".join(row["hq_sha256"] for row in mine).encode()).hexdigest()
+            return
+        photos = "".join(sorted(row["hq_sha256"] for row in mine))  # in one order for all tasks
+        hashes = hashlib.sha256(photos.encode()).hexdigest()
         file = cache / f"{metric.name}-{protocol}-{version}-{hashes[:32]}.npz"
         fresh = {"device": context.device, "jobs": context.jobs, "fid-file": str(file)}
         memo = memos.setdefault((metric.name, protocol, hashes), fresh)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FewImagesWarning)  # the tables tell how many there are
             restored = _restored(mine, method, protocol, context)
             value = float(metric.score(restored, _references(mine, protocol, context), memo))
         if len(usable(mine, method, context)) < len(mine):
@@ -114,8 +118,7 @@ def _score_group(
             raise InputError(f"{metric.title} is NaN")
         made = engine.key(group_id(group), method, key, metric.name, protocol)
         context.journal.add([(made, value)])
-        return {str(one.message): None for one in caught}
-    return {}
+        return
 
 
 def _references(rows: Sequence[Row], protocol: str, context: Context) -> Iterator[NDArray[Any]]:

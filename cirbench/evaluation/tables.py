@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,11 @@ KINDS = ("seen", "other", *UNSEEN)
 def codec_name(codec: str, variant: str) -> str:
     """A codec with what differs from its default settings."""
     return f"{codec} {variant}".strip()
+
+
+def task_name(codec: str, task: str) -> str:
+    """A task with what differs from its codec's default settings, ``codec`` as shown."""
+    return task + codec[len(codec.split(" ")[0]) :]
 
 
 def _codec_order(name: str) -> tuple[int, str]:
@@ -81,7 +87,9 @@ def by(
     columns += [Column(title, name) for name in sets for title in titles(pairs)]
     rows = []
     for entry in entries:
-        label = entry[-len(shown) :]
+        label = entry
+        if what == "task":
+            label = (task_name(*entry[:2]), entry[2])
         blocks = []
         for name in sets:
             at = (*entry, name or entry[0])
@@ -105,7 +113,7 @@ def by(
         f"{title}; {_counts(table)}",
         tuple(columns),
         tuple(rows),
-        (*notes, *_infinite(found, pairs)),
+        (*notes, *_groups(table, pairs), *_infinite(found, pairs)),
         len(shown) + 1,
     )
 
@@ -213,7 +221,7 @@ def _levels(table: pa.Table) -> list[str]:
 
 
 def _tasks(table: pa.Table) -> list[str]:
-    return [entry[1] for entry in _entries(table, ["codec", "task"])]
+    return [task_name(codec, task) for codec, task in _entries(table, ["codec", "task"])]
 
 
 def _counts(table: pa.Table) -> str:
@@ -225,6 +233,26 @@ def _counts(table: pa.Table) -> str:
         f"{row['set']}: {row['hq_path_count']} images"
         for row in sorted(counts, key=lambda row: str(row["set"]))
     )
+
+
+def _groups(table: pa.Table, pairs: Pairs) -> list[str]:
+    """How many images the values of metrics of whole groups (FID) are about."""
+    notes = []
+    for (metric, protocol), title in zip(pairs, titles(pairs), strict=True):
+        if metric.per == "set":
+            mine = table.filter(
+                pc.and_(
+                    pc.equal(table["metric"], metric.name), pc.equal(table["protocol"], protocol)
+                )
+            )
+            ids = (re.search(r"/(\d+)-[^/]*$", row_id) for row_id in mine["row_id"].to_pylist())
+            counts = sorted({int(found[1]) for found in ids if found})
+            if counts:
+                notes.append(
+                    f"{title}: each value is about {' or '.join(map(str, counts))} images; compare "
+                    "only values of the same images, 2,000 (crops, under patch-fid) or more"
+                )
+    return notes
 
 
 def _infinite(found: Mapping[aggregate.Key, Mean], pairs: Pairs) -> list[str]:

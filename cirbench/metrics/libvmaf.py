@@ -153,7 +153,8 @@ PSNR_HVS = _metric(
     "PSNR-HVS",
     2,
     "dB",
-    "libvmaf's psnr_hvs_y: Ponomarenko et al. 2007 (with masking), 8x8 DCT of BT.709 luma",
+    "libvmaf's psnr_hvs_y: Xiph's variant of Ponomarenko et al. 2007 (with masking, other CSF"
+    " weights, overlapping blocks), 8x8 DCT of BT.709 luma; not the authors' numbers",
 )
 CIEDE2000 = _metric(
     "ciede2000",

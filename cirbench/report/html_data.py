@@ -21,6 +21,7 @@ from ..recipe import UNSEEN
 
 Array = NDArray[np.float64]
 
+_IS_GROUP = pc.starts_with(pc.field("row_id"), GROUP)
 _PERCEPTION = ("lpips", "dists", "fid")
 _COLUMNS = (
     *("row_id", "set", "split", "kind", "task", "codec", "level", "variant", "bpp"),
@@ -113,7 +114,8 @@ class Data:
         scores = results.scores
         self.measures = _measures(results)
         known = pc.is_in(table["row_id"], value_set=_plain(scores["row_id"].unique()))
-        table = table.select(list(_COLUMNS)).filter(known)
+        grouped = pc.is_in(_group_ids(table), value_set=_group_ids(scores.filter(_IS_GROUP)))
+        table = table.select(list(_COLUMNS)).filter(pc.or_(known, grouped))
         self.rows: dict[str, Any] = {
             name: table[name].to_numpy(zero_copy_only=False) for name in _COLUMNS
         }
@@ -162,10 +164,17 @@ class Data:
         """Mean of a task's finite scores; of a metric on groups, its score; NaN without any."""
         found = self.per_photo(self.values(measure, model), task.index)
         if not len(found):
-            ids = [f"{GROUP}{name}/{task.name}/{task.variant}" for name in set(self.rows["set"])]
-            groups = self._of(measure, model)
-            found = groups.filter(pc.field("row_id").isin(ids))["value"].to_numpy()
+            groups = self._of(measure, model).filter(
+                _IS_GROUP & (pc.field("task") == task.name) & (pc.field("variant") == task.variant)
+            )
+            found = groups["value"].to_numpy()
         return float(found.mean()) if len(found) else np.nan
+
+    def task_delta(self, measure: Measure, model: str, task: Task) -> tuple[float, float, float]:
+        """Model minus LQ of a task, and its interval (NaN for a metric on groups of images)."""
+        if self.per_image(measure):
+            return self.delta(measure, model, task.index)
+        return self.mean(measure, model, task) - self.mean(measure, LQ, task), np.nan, np.nan
 
     def mean_of_all(self, measure: Measure, model: str) -> float:
         """Mean over photos, or over tasks for a metric on groups; NaN without any score."""
@@ -218,6 +227,12 @@ class Data:
     def of(self, codec: str) -> NDArray[np.intp]:
         """Places of a codec's rows."""
         return np.concatenate([task.index for task in self.tasks if task.codec == codec])
+
+
+def _group_ids(table: pa.Table) -> pa.Array:
+    """Which group of images every row belongs to."""
+    columns = [pc.cast(table[name], pa.string()) for name in ("set", "task", "variant")]
+    return _plain(pc.binary_join_element_wise(*columns, "/"))
 
 
 def _measures(results: Results) -> tuple[Measure, ...]:

@@ -58,7 +58,7 @@ def _line(data: Data, measure: Measure, model: str) -> list[str]:
     if not data.per_image(measure):
         delta = mean - lq
     ends = f"{number(low, measure.digits, True)} … {number(high, measure.digits, True)}"
-    tasks = [(data.mean(measure, model, t) - data.mean(measure, LQ, t), t) for t in data.tasks]
+    tasks = [(data.task_delta(measure, model, task)[0], task) for task in data.tasks]
     tasks = sorted(
         (pair for pair in tasks if np.isfinite(pair[0])),
         key=lambda pair: pair[0] if measure.higher else -pair[0],
@@ -130,7 +130,7 @@ def _cell(cell: Cell, left: bool) -> Html:
         return tag("td", cell.text)
     title = None
     if cell.low is not None and cell.high is not None:
-        title = f"95 % interval {cell.low:.4g} to {cell.high:.4g}, {cell.rows} images"
+        title = f"95 % interval {cell.low:.4g} to {cell.high:.4g}, {cell.images} images"
     return tag("td", cell.text, class_=f"n {cell.mark}".strip(), title=title)
 
 

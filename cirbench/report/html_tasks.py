@@ -57,7 +57,7 @@ def _row(data: Data, measure: Measure, task: Task, scale: Scale) -> list[str]:
     bars: list[Html | None] = []
     for i, model in enumerate(data.models):
         mean = data.mean(measure, model, task)
-        delta, *ends = _delta(data, measure, model, task)
+        delta, *ends = data.task_delta(measure, model, task)
         kind = "better" if (delta > 0) == measure.higher else "worse"
         if not np.isfinite(delta) or delta == 0:
             kind = "same"
@@ -76,19 +76,11 @@ def _row(data: Data, measure: Measure, task: Task, scale: Scale) -> list[str]:
     return [*cells, svg([axis, join(bars)], name, (_WIDTH, height), kind)]
 
 
-def _delta(data: Data, measure: Measure, model: str, task: Task) -> tuple[float, float, float]:
-    """Model minus LQ of a task, and its interval (NaN for a metric on groups of images)."""
-    if data.per_image(measure):
-        return data.delta(measure, model, task.index)
-    difference = data.mean(measure, model, task) - data.mean(measure, LQ, task)
-    return difference, np.nan, np.nan
-
-
 def _delta_scale(data: Data, measure: Measure) -> Scale:
     ends = [0.0]
     for model in data.models:
         for task in data.tasks:
-            ends += _delta(data, measure, model, task)
+            ends += data.task_delta(measure, model, task)
     return Scale(*span(ends, margin=0.03), 2, _WIDTH - 2)
 
 
