@@ -137,9 +137,9 @@ def check(train: Path, test: Path) -> None:
     for name, folder, size in (("train", train, report.train), ("test", test, report.test)):
         click.echo(f"{name}: {folder} (images: {size.images}, tasks: {size.tasks})")
     for note in report.notes:
-        click.echo(f"note: {note}")
+        click.echo(clean(f"note: {note}"))
     for problem in report.problems:
-        click.echo(f"problem: {problem}")
+        click.echo(clean(f"problem: {problem}"))
     click.echo(f"tasks that fit: {len(report.alike)}, problems: {len(report.problems)}")
     sys.exit(1 if report.problems else 0)
 

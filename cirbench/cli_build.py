@@ -10,6 +10,7 @@ import click
 
 from . import completion, options
 from .errors import CirbenchError
+from .printable import clean
 
 
 @click.command()
@@ -159,14 +160,14 @@ def build(
             return
         if cost.is_large:
             click.confirm("Build this?", abort=True)
-    result = run(request, lambda line: click.echo(line, err=True))
+    result = run(request, lambda line: click.echo(clean(line), err=True))
     click.echo(summary.table(result.out, sets=set(result.sets)))
     sheet: Path | None = result.out / contact_sheet.FILE_NAME
     try:
         if result.made or not (result.out / contact_sheet.FILE_NAME).exists():
             sheet = contact_sheet.write(result.out)
     except CirbenchError as error:  # a picture that cannot be drawn spoils no build
-        click.echo(f"no contact sheet: {error}", err=True)
+        click.echo(f"no contact sheet: {clean(str(error))}", err=True)
         sheet = None
     click.echo(f"{result.made} rows made, {result.skipped} already there, {result.failed} failed")
     for file in (manifest.FILE_NAME, *([sheet.name] if sheet else [])):

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from . import completion, filling, options
 from .errors import CirbenchError
+from .printable import clean
 
 _DEVICES = click.Choice(["cpu", "cuda", "mps"])
 _path = click.Path(path_type=Path)
@@ -153,7 +154,7 @@ def evaluate(files: tuple[Path, ...], compare: bool, by: str, **given: Any) -> N
             )
         },
     )
-    results = evaluation.run(chosen, lambda line: click.echo(line, err=True))
+    results = evaluation.run(chosen, lambda line: click.echo(clean(line), err=True))
     click.echo("\n\n".join(render.text(table) for table in results.tables))
     click.echo("")
     _print_problems(results.outputs_without_score)
@@ -166,7 +167,7 @@ def evaluate(files: tuple[Path, ...], compare: bool, by: str, **given: Any) -> N
 
 def _print_problems(problems: list[str]) -> None:
     for line in problems[:_MOST_LINES]:
-        click.echo(f"not scored: {line}", err=True)
+        click.echo(clean(f"not scored: {line}"), err=True)
     if len(problems) > _MOST_LINES:
         more = len(problems) - _MOST_LINES
         click.echo(f"... and {more} more; all are in scores.parquet's metadata", err=True)
@@ -254,7 +255,7 @@ def restore(
         skip_existing=skip_existing,
     )
     for line in done.problems:
-        click.echo(f"not restored: {line}", err=True)
+        click.echo(clean(f"not restored: {line}"), err=True)
     for file in done.written[:1] if len(done.written) == 1 else []:
         click.echo(f"  {file}")
     if len(jobs) > 1:

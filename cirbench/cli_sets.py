@@ -11,6 +11,7 @@ from . import completion, options, recognise
 from . import duplicates as same
 from . import sets as known_sets
 from .errors import CirbenchError
+from .printable import clean
 
 
 @click.group(invoke_without_command=True)
@@ -64,7 +65,7 @@ def check(source: tuple[str, ...], jobs: int | None) -> None:
                 f"compare it with a certain one: cirbench sets check live1={one.root}"
             )
         report = recognise.compare(known, images)
-        click.echo(report.line(one.set, limit=None))
+        click.echo(clean(report.line(one.set, limit=None)))
         if report.altered and known.decoder:
             click.echo(f"  the set's pixels were decoded by: {known.decoder}")
         good = good and report.is_complete
@@ -94,7 +95,7 @@ def duplicates(places: tuple[str, ...], threshold: int, within: bool, jobs: int 
     pairs = same.find(items, threshold, within)
     for pair in pairs:
         how = "equal pixels" if pair.is_exact else f"{pair.distance} of {same.BITS} bits differ"
-        click.echo(f"{pair.one.label} is {pair.other.label}: {how}")
+        click.echo(clean(f"{pair.one.label} is {pair.other.label}: {how}"))
     count = ", ".join(f"{place}: {n}" for place, n in Counter(i.place for i in items).items())
     click.echo(f"{len(items)} images ({count}), {len(pairs)} pairs")
     sys.exit(1 if any(pair.crosses_splits for pair in pairs) else 0)

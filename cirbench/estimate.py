@@ -13,8 +13,8 @@ import joblib
 from PIL import Image
 
 from . import codecs, trial
-from .builder import available, store
-from .builder.request import Request, find
+from .builder import available, settled, store
+from .builder.request import Request, check_sources, find
 from .builder.row import Target
 from .recipe import Task
 from .sources import Found
@@ -74,9 +74,11 @@ def of(request: Request, measure: bool = False) -> Cost:
         measure: code pieces of a few photos, half a minute at most; else the costs are those of
             one machine (``[encoder.*.estimate]`` in ``codecs/*.toml``), an order of magnitude.
     """
+    check_sources(request)
     found = find(request)
     here = available.check(request.tasks, request.weights)
-    tasks, mode = here.tasks, request.store or "png"
+    store_mode, hq = settled.recorded_modes(request.out)
+    tasks, mode = here.tasks, request.store or store_mode or "png"
     images, megapixels, of_photos = _size(found, request.tiling)
     table = [_per_megapixel(task, mode) for task in tasks]
     jobs = request.jobs or joblib.cpu_count()
@@ -92,7 +94,7 @@ def of(request: Request, measure: bool = False) -> Cost:
         reading = measured.reading * (of_photos * (2 if request.tiling else 1))
         fixed = started + _LAST_SECONDS if tried else 0.0
     wall, by_codec = reading.wall, defaultdict[str, float](float)
-    size = float(sum(image.size for image in found)) if request.hq == "copy" else 0.0
+    size = float(sum(image.size for image in found)) if (request.hq or hq) == "copy" else 0.0
     for task, known, price in zip(tasks, table, prices, strict=True):
         price = price or known
         spent = price.of(images, megapixels)

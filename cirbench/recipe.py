@@ -20,6 +20,8 @@ UNSEEN = ("cross-degree", "cross-type")
 
 KINDS = ("seen", *UNSEEN, "other")
 
+_OF_PICTURE = ("chroma", "bit_depth", "matrix", "range", "conversion")
+
 
 def canonical(settings: Mapping[str, Any]) -> str:
     """Settings as canonical JSON: sorted keys, no spaces. Equal settings, equal text."""
@@ -71,11 +73,20 @@ class Task:
         return ",".join(f"{key}={value}" for key, value in sorted(differs.items()))
 
     def with_settings(self, **wanted: Any) -> Task:
-        """The same codec and level with other settings (None leaves a setting as it is)."""
+        """The same codec and level with other settings (None leaves a setting as it is).
+
+        Another encoder has its own defaults, but codes the picture that was asked for: its chroma
+        format, bit depth and conversion from RGB. Raises CirbenchError for what an encoder does
+        not take.
+        """
+        codec, before = codecs.get(self.codec), str(self.settings["encoder"])
         wanted = {key: value for key, value in wanted.items() if value is not None}
-        if wanted.get("encoder", self.settings["encoder"]) == self.settings["encoder"]:
-            wanted = dict(self.settings) | wanted
-        return replace(self, settings=codecs.get(self.codec).settings(**wanted))
+        encoder = str(wanted.get("encoder", before))
+        kept = dict(self.settings)
+        if encoder != before and encoder in codec.encoders:
+            defaults = codec.settings(encoder=before)
+            kept = {k: v for k, v in kept.items() if k in _OF_PICTURE and v != defaults[k]}
+        return replace(self, settings=codec.settings(**(kept | wanted)))
 
     def changes(self, other: Task) -> dict[str, tuple[Any, Any]]:
         """What differs between two tasks of one key: ``id``, ``kind`` and settings, as

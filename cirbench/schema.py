@@ -53,7 +53,7 @@ bpp             float  8 * bitstream_bytes / (width * height), in bits per HQ pi
 width           int    Width of HQ and LQ in pixels.
 height          int    Height of HQ and LQ in pixels.
 chroma          str    Chroma format of the coded picture: "420" or "444".
-bit_depth       int    Bits per coded sample.
+bit_depth       int    Bits per sample; with conversion compressai-compat HM and VTM code 10.
 matrix          str    RGB to Y'CbCr matrix: "bt709" or "bt601".
 range           str    Range of the coded samples: "full" or "limited".
 conversion      str    Who converts and how: "rounding", "compressai-compat", "libjpeg", "libwebp".

@@ -98,7 +98,7 @@ def find(source: Source) -> Iterator[Found]:
             identity = _identity(entry.stat())
             if any(folder.identity == identity for folder in stack):
                 raise OSError(errno.ELOOP, "symlink loop")
-            if _is_data_set(entry.path):
+            if is_data_set(entry.path):
                 continue
             if entry.is_symlink():
                 if identity in followed:
@@ -125,7 +125,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     return entries
 
 
-def _is_data_set(folder: str) -> bool:
+def is_data_set(folder: str | Path) -> bool:
     """A data set of ours inside a folder of photos: its LQ images are no HQ images."""
     return any(os.path.exists(os.path.join(folder, name)) for name in DATA_SET_FILES)
 

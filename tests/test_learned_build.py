@@ -20,6 +20,8 @@ from tiny_hific import save_all  # noqa: E402
 
 import cirbench  # noqa: E402
 from cirbench import Manifest, weights  # noqa: E402
+from cirbench.builder import remote  # noqa: E402
+from cirbench.builder.row import Target  # noqa: E402
 from cirbench.errors import CirbenchError  # noqa: E402
 from cirbench.verify import verify  # noqa: E402
 
@@ -103,6 +105,30 @@ def test_weights_of_another_run_are_refused_when_decoding(
     assert len(problems) == 2 and all(
         "use the weights its manifest row names" in p for p in problems
     )
+
+
+def test_weights_of_another_file_are_refused_instead_of_mixed(
+    published, photo_folder, tmp_path, monkeypatch
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    cirbench.build(photo_folder, codec="c_psnr", level=[1], out=out)
+    other.mkdir()
+    source = published / weights.record("cheng2020-attn-mse-q2").file
+    (other / weights.record("cheng2020-attn-mse-q1").file).write_bytes(source.read_bytes())
+    monkeypatch.setenv("CIRBENCH_WEIGHTS", str(other))
+    with pytest.raises(CirbenchError, match="c_psnr rows at q1 .* were made with other weights"):
+        cirbench.build(photo_folder, codec="c_psnr", level=[1], out=out)
+    monkeypatch.setenv("CIRBENCH_WEIGHTS", str(published))
+    assert cirbench.build(photo_folder, codec="c_psnr", level=[1], out=out).skipped == 2
+
+
+def test_a_worker_with_other_weights_is_refused() -> None:
+    target = Target(Path(), "png", "ref", "paper", {}, {("c_psnr", "q1", "{}"): "a" * 64})
+    row = {"codec": "c_psnr", "level": "q1", "settings": "{}", "weights_sha256": "b" * 64}
+    with pytest.raises(CirbenchError, match="other weights for c_psnr q1"):
+        remote._check_weights(row, target)
+    remote._check_weights(row | {"weights_sha256": "a" * 64}, target)
+    remote._check_weights({"codec": None, "level": None, "settings": None}, target)
 
 
 def build_in(folder: Path, photos: Path, *options: str) -> subprocess.CompletedProcess[str]:

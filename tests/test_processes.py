@@ -34,3 +34,8 @@ def test_what_computes_for_ever_or_never_is_killed() -> None:
     for script in ("while :; do :; done", "sleep 60"):
         with pytest.raises(processes.EndedError, match="sh hung"):
             processes.run(["sh", "-c", script], "sh", seconds=1.5)
+
+
+def test_what_a_process_left_behind_is_killed_too() -> None:
+    with pytest.raises(processes.EndedError, match="sh hung"):
+        processes.run(["sh", "-c", "sleep 60 & exit 0"], "sh", seconds=0.5)

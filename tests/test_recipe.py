@@ -306,3 +306,11 @@ def test_settings_override_the_recipe_and_name_the_variant() -> None:
     assert (task.settings["chroma"], task.settings["bit_depth"]) == ("444", 8)
     default = recipe.select(paper, ["vvc"], {"qp": ["37"]})[0]
     assert default.variant == "" and default.settings == codecs.get("vvc").settings()
+
+
+def test_another_encoder_keeps_what_a_recipe_asks_of_the_picture() -> None:
+    (task,) = recipe.select(recipe.load("paper"), ["hevc"], {"qp": ["37"]})
+    mine = task.with_settings(chroma="444", preset="fast")
+    other = mine.with_settings(encoder="hm")
+    assert other.variant == "chroma=444,encoder=hm"
+    assert task.with_settings(encoder="hm").settings == codecs.get("hevc").settings(encoder="hm")

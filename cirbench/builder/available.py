@@ -12,6 +12,9 @@ from ..recipe import Task
 Versions = dict[tuple[str, str], tuple[str, str]]
 """(encoder, decoder) version by (codec name, encoder name)."""
 
+Weights = dict[tuple[str, str, str], str]
+"""SHA-256 of the weights by (codec, level, settings as canonical JSON)."""
+
 
 @dataclass
 class Available:
@@ -20,12 +23,14 @@ class Available:
     Attributes:
         tasks: the tasks whose encoder and weights are here, with the kind of weights settled.
         versions: exact implementations.
+        weights: files of the learned codecs.
         missing: why the other tasks are left out, one sentence per codec.
         remarks: what the user has to know about the weights in use.
     """
 
     tasks: list[Task] = field(default_factory=list)
     versions: Versions = field(default_factory=dict)
+    weights: Weights = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -46,7 +51,7 @@ def check(tasks: Sequence[Task], policy: str = "auto") -> Available:
         mine = [task for task in tasks if task.codec == name]
         try:
             if "weights" in mine[0].settings:
-                mine = _with_weights(mine, policy, result.remarks)
+                mine = _with_weights(mine, policy, result)
             for task in mine:
                 key = (name, task.settings["encoder"])
                 if key not in result.versions:
@@ -67,8 +72,9 @@ def _probe(task: Task) -> tuple[str, str]:
     return probe.version, probe.decoder
 
 
-def _with_weights(tasks: Sequence[Task], policy: str, remarks: list[str]) -> list[Task]:
+def _with_weights(tasks: Sequence[Task], policy: str, result: Available) -> list[Task]:
     """The tasks of one learned codec with ``published`` or ``mini`` in their settings."""
+    remarks = result.remarks
     _probe_software(tasks[0])
     kinds = ("published", "mini") if policy == "auto" else (policy,)
     problem: UnavailableError | None = None
@@ -87,7 +93,10 @@ def _with_weights(tasks: Sequence[Task], policy: str, remarks: list[str]) -> lis
         for one in found:
             if one.genuine is False:
                 remarks.append(f"{name}: {one.path} is NOT the published file (sha256 differs)")
-        return [task.with_settings(weights=kind) for task in tasks]
+        settled = [task.with_settings(weights=kind) for task in tasks]
+        for task, one in zip(settled, found, strict=True):
+            result.weights[task.codec, task.label, task.settings_json] = one.sha256
+        return settled
     assert problem is not None
     raise problem
 

@@ -15,7 +15,7 @@ from ..listed import Values, listed
 from ..sources import Found
 from . import available, engine, finished, known, plan, recover, settled, store
 from .journal import Journal
-from .request import Request, find, parse_sources
+from .request import Request, check_sources, find, parse_sources
 from .row import Target
 
 
@@ -121,6 +121,7 @@ def build(
 def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Result:
     """Carry out a build; ``say`` gets one-line remarks. Raises CirbenchError as :func:`build`."""
     out = request.out
+    check_sources(request)
     result = Result(out)
     given = splits.parse(request.splits, request.split_seed) if request.splits else None
     here = available.check(request.tasks, request.weights)
@@ -130,11 +131,12 @@ def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Res
     request.backend.check_resources(codecs.names(), "codec")
     opening = opened(request.backend, request.jobs, out)
     with opening as workers, store.lock(out), Journal(out) as journal:
-        if recover.refill(journal, out):
+        if recover.refill(journal, out, request.store):
             say("the journal was missing; it was made again from the manifest")
         modes = settled.modes(request.store, request.hq, journal, out)
-        target = Target(out, *modes, request.recipe.name, here.versions)
+        target = Target(out, *modes, request.recipe.name, here.versions, here.weights)
         settled.check_versions(journal, here.versions)
+        settled.check_weights(journal, here.weights)
         jobs = request.jobs or joblib.cpu_count()
         named, remarks = known.rename(request.sources, request.unnamed, out, jobs)
         request = replace(request, sources=named)
@@ -169,12 +171,14 @@ def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Res
 def _with_splits(found: Sequence[Found], journal: Journal) -> list[Found]:
     """Images with their split: the one given now, for all their rows, else the recorded one.
 
-    An image is never in two splits.
+    An image is never in two splits. The sample photos' own splits are a default that was not given.
     """
     recorded = {name: journal.splits(name) for name in {image.set for image in found}}
     settled = []
     for image in found:
         before = recorded[image.set].get(image.path, "")
+        if image.set == "sample" and before:
+            image = replace(image, split="")
         if image.split and image.path in recorded[image.set] and image.split != before:
             journal.set_split(image.set, image.path, image.split)
         kept = image.split or not before
@@ -183,10 +187,15 @@ def _with_splits(found: Sequence[Found], journal: Journal) -> list[Found]:
 
 
 def _forget_vanished(journal: Journal, found: Sequence[Found], request: Request) -> None:
-    """Drop the error rows of unusable files that are no longer in their folder."""
+    """Drop the error rows of files that can be read now or are no longer in their folder."""
     sets = {source.set for source in request.sources if not source.files and not request.limit}
-    gone = {(name, path): row_id for row_id, name, path in journal.unusable() if name in sets}
-    for image in found:
-        gone.pop((image.set, image.path), None)
-    if gone:
-        journal.delete(gone.values())
+    unusable = {(name, path): row_id for row_id, name, path in journal.unusable()}
+    if not unusable:
+        return
+    here = {(image.set, image.path): image for image in found}
+    gone = [
+        row_id
+        for key, row_id in unusable.items()
+        if (plan.is_current(here[key], journal.image(*key)) if key in here else key[0] in sets)
+    ]
+    journal.delete(gone)

@@ -51,7 +51,7 @@ def rename(
         if name in unnamed and not source.files and name not in recorded:
             same = [n for n, root in recorded.items() if _same(root, source.root)]
             taken = {*recorded, *(s.set for s in given), *(s.set for s in renamed)}
-            name = next((n for n in same if sets.named(n, known)), "")
+            name = next(iter(same), "")
             identity = None if name else _identify(source, known, jobs)
             if identity and identity.name not in taken:
                 name = identity.name

@@ -203,7 +203,7 @@ def make(
         coded = journal.tiles(set_name) if tiling else {}
         for image in mine:
             record = journal.image(set_name, image.path)
-            record = record if _is_current(image, record) else None
+            record = record if is_current(image, record) else None
             for box in _boxes(record, tiling):
                 index = len(plan.images)
                 plan.images.append((image, names[image.path], box))
@@ -228,7 +228,8 @@ def _boxes(record: ImageRecord | None, tiling: Tiling | None) -> Iterator[Box | 
         yield from tiling.boxes(record.width, record.height)
 
 
-def _is_current(image: Found, record: ImageRecord | None) -> bool:
+def is_current(image: Found, record: ImageRecord | None) -> bool:
+    """Whether ``record`` is what the image's file still is, by its size and time."""
     return (
         record is not None
         and not image.problem

@@ -83,13 +83,26 @@ def _row(work: Work, target: Target, notes: Path) -> RowResult:
 
     if given_up.exists():
         return unusable()
-    return attempts.run(notes, key(work), (make, make, make, refuse, unusable))
+    result = attempts.run(notes, key(work), (make, make, make, refuse, unusable))
+    _check_weights(result.row, target)
+    return result
 
 
 def see(found: Found, notes: Path | None) -> None:
     """Raise CirbenchError in a worker that does not even see the folder of an image."""
     if notes is not None and not found.problem and not found.file.parent.is_dir():
         raise attempts.unseen(found.file.parent)
+
+
+def _check_weights(made: dict[str, Any], target: Target) -> None:
+    used = made.get("weights_sha256")
+    wanted = target.weights.get((made["codec"], made["level"], made["settings"]))
+    if used and wanted and used != wanted:
+        raise CirbenchError(
+            f"the worker on {socket.gethostname()} has other weights for {made['codec']} "
+            f"{made['level']} (sha256 {used[:12]}) than this machine ({wanted[:12]}); put the same "
+            "file on both"
+        )
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -85,6 +86,11 @@ class Request:
             if number is not None and number < least:
                 raise CirbenchError(f"{name} cannot be {number}; it is at least {least}")
         tiles.tiling(self.tile, self.stride)
+        try:
+            str(self.out).encode()
+        except UnicodeEncodeError as error:
+            shown = os.fsencode(self.out).decode(errors="backslashreplace")
+            raise CirbenchError(f"--out {shown} is no UTF-8 name; choose another") from error
         if self.splits and any(source.split for source in self.sources):
             raise CirbenchError("--split and --splits contradict each other; give one of them")
         object.__setattr__(self, "out", self.out.expanduser())
@@ -104,6 +110,23 @@ def parse_sources(given: Sequence[str], set_name: str | None, split: str | None)
                 f"mine={source.root}"
             )
     return found
+
+
+def check_sources(request: Request) -> None:
+    """Raise CirbenchError for a source that would make HQ images of a data set's LQ images."""
+    for source in request.sources:
+        if source.files:
+            continue
+        if sources.is_data_set(source.root):
+            raise CirbenchError(
+                f"{source.root} is a data set made by cirbench, with LQ images in it; give the "
+                "folder of the photos (to go on with a data set, name it with --out)"
+            )
+        if source.root.resolve() == request.out.resolve():
+            raise CirbenchError(
+                f"{request.out} is the folder of the photos; give the data set one of its own: "
+                f"--out {request.out / 'cir'}"
+            )
 
 
 def find(request: Request) -> list[Found]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ class Target:
         hq: ``ref`` (leave HQ images where they are), ``link`` or ``copy`` (into ``hq/<set>/``).
         recipe: name of the recipe that gives tasks their kinds and numbers.
         versions: (encoder, decoder) version by (codec, encoder) name.
+        weights: SHA-256 of the weights by (codec, level, settings as JSON).
     """
 
     root: Path
@@ -39,6 +40,7 @@ class Target:
     hq: str
     recipe: str
     versions: dict[tuple[str, str], tuple[str, str]]
+    weights: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

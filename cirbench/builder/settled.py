@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from .. import roots
@@ -11,7 +13,21 @@ from ..errors import CirbenchError
 from ..recipe import Recipe
 from ..sources import Source
 from . import store
-from .journal import Journal
+from .journal import FILE_NAME, Journal
+
+
+def recorded_modes(out: Path) -> tuple[str, str]:
+    """(store, hq) that the data set in ``out`` was built with, "" for what is not recorded.
+
+    Reads only: a build may be at work there.
+    """
+    journal = (out / FILE_NAME).absolute()
+    try:
+        with closing(sqlite3.connect(f"{journal.as_uri()}?mode=ro", uri=True)) as db:
+            found = dict(db.execute("SELECT key, value FROM meta"))
+    except sqlite3.Error:  # none, or a damaged one, of which the build tells
+        return "", ""
+    return found.get("store", ""), found.get("hq", "")
 
 
 def modes(store_mode: str | None, hq: str | None, journal: Journal, out: Path) -> tuple[str, str]:
@@ -19,7 +35,7 @@ def modes(store_mode: str | None, hq: str | None, journal: Journal, out: Path) -
     chosen = []
     defaults = (("store", store_mode, "png"), ("hq", hq, "ref"))
     for key, wanted, default in defaults:
-        recorded = journal.meta(key)
+        recorded = "" if journal.is_empty() and wanted else journal.meta(key)
         if wanted and recorded and wanted != recorded:
             raise CirbenchError(
                 f"{out} was built with --{key} {recorded}, this build says --{key} {wanted}; "
@@ -45,16 +61,25 @@ def check_versions(journal: Journal, versions: Mapping[tuple[str, str], tuple[st
             break  # all rows of one encoder agree, by this very check
 
 
+def check_weights(journal: Journal, weights: Mapping[tuple[str, str, str], str]) -> None:
+    """Refuse to mix rows that two weight files of one codec, level and settings made."""
+    where = "status != 'error' AND codec = ? AND level = ? AND settings = ?"
+    for key, here in weights.items():
+        for (recorded,) in journal.select("weights_sha256", where, key):
+            if recorded != here:
+                raise CirbenchError(
+                    f"the {key[0]} rows at {key[1]} in {journal.path.parent} were made with other "
+                    f"weights (sha256 {str(recorded)[:12]}, not {here[:12]}); give the same file "
+                    "again (--weights-dir) or choose another --out"
+                )
+            break  # all rows of one level and settings agree, by this very check
+
+
 def remember(recipe: Recipe, sources: Sequence[Source], journal: Journal, out: Path) -> None:
-    """Record the recipe in the journal and the sources in roots.toml."""
-    entry = {
-        "name": recipe.name,
-        "version": recipe.version,
-        "sha256": recipe.sha256,
-    }
-    recipes = [r for r in journal.recipes() if r != entry] + [entry]
-    recipes.sort(key=lambda r: (r["name"], r["version"], r["sha256"]))
-    journal.set_meta("recipes", json.dumps(recipes))
+    """Record the sources in roots.toml and the recipe in the journal.
+
+    Raises CirbenchError, and records nothing, for a set whose name is that of another folder.
+    """
     known = roots.read(out)
     for source in sources:
         if source.set == "sample":
@@ -70,6 +95,14 @@ def remember(recipe: Recipe, sources: Sequence[Source], journal: Journal, out: P
         known[source.set] = source.root
     if known != roots.read(out):
         store.write(out, roots.FILE_NAME, roots.text(known).encode())
+    entry = {
+        "name": recipe.name,
+        "version": recipe.version,
+        "sha256": recipe.sha256,
+    }
+    recipes = [r for r in journal.recipes() if r != entry] + [entry]
+    recipes.sort(key=lambda r: (r["name"], r["version"], r["sha256"]))
+    journal.set_meta("recipes", json.dumps(recipes))
 
 
 def _is_text(path: Path) -> bool:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from .. import codecs, timed
 from ..manifest import Manifest
+from ..printable import line as one_line
 
 _HEADER = ("codec", "level", "kind", "images", "bpp", "PSNR", "PSNR-Y", "encode s", "decode s")
 _MEANS = {
@@ -86,7 +87,8 @@ def table(folder: Path, sets: Collection[str] = (), markdown: bool = False) -> s
     for row in rows(folder, sets):
         level = f"{row['level']} {row['variant']}".strip()
         means = ["-" if row[n] is None else f"{row[n]:{digits}}" for n, digits in _MEANS.items()]
-        lines.append((str(row["codec"]), level, str(row["kind"]), str(row["images"]), *means))
+        texts = (one_line(str(text)) for text in (row["codec"], level, row["kind"], row["images"]))
+        lines.append((*texts, *means))
     if markdown:
         lines.insert(1, ("---", "---", "---", *["--:"] * (len(_HEADER) - 3)))
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -113,7 +115,6 @@ def failures(folder: Path, sets: Collection[str] = (), most: int = 20) -> Iterat
     columns = ("hq_path", "tile", "task", "error")
     for row in islice((r for t in manifest.tables(columns) for r in t.to_pylist()), most):
         parts = filter(None, (row["hq_path"], row["tile"] and f"@{row['tile']}", row["task"]))
-        line = f"failed: {' '.join(parts)}: {row['error']}"
-        yield "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)  # names are anything
+        yield one_line(f"failed: {' '.join(parts)}: {row['error']}")
     if len(manifest) > most:
         yield f"... and {len(manifest) - most} more; see the manifest's error column"
