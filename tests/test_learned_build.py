@@ -128,7 +128,7 @@ def test_a_worker_with_other_weights_is_refused() -> None:
     with pytest.raises(CirbenchError, match="other weights for c_psnr q1"):
         remote._check_weights(row, target)
     remote._check_weights(row | {"weights_sha256": "a" * 64}, target)
-    remote._check_weights({"codec": None, "level": None, "settings": None}, target)
+    remote._check_weights({"status": "error"}, target)  # of a photo that cannot be used
 
 
 def build_in(folder: Path, photos: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -96,8 +96,10 @@ def see(found: Found, notes: Path | None) -> None:
 
 def _check_weights(made: dict[str, Any], target: Target) -> None:
     used = made.get("weights_sha256")
-    wanted = target.weights.get((made["codec"], made["level"], made["settings"]))
-    if used and wanted and used != wanted:
+    if not used:  # also a photo that cannot be used, which has no codec
+        return
+    wanted = target.weights.get((made["codec"], made["level"], made["settings"]), used)
+    if used != wanted:
         raise CirbenchError(
             f"the worker on {socket.gethostname()} has other weights for {made['codec']} "
             f"{made['level']} (sha256 {used[:12]}) than this machine ({wanted[:12]}); put the same "

@@ -134,8 +134,9 @@ def _other_inputs(first: tuple[Path, pa.Table], second: tuple[Path, pa.Table]) -
     names = both["metric"].to_pylist()
     least = np.array([0.5 * 10.0 ** -metrics.get(name).digits for name in names])
     one, two = (both[column].to_numpy() for column in ("value", "other"))
-    equal = np.equal(one, two) | np.less_equal(np.abs(one - two, where=one != two), least)
-    rows = both.filter(pa.array(~equal, pa.bool_()))
+    with np.errstate(invalid="ignore"):  # infinite in both
+        differs = (one != two) & ~(np.abs(one - two) <= least)
+    rows = both.filter(pa.array(differs, pa.bool_()))
     if not len(rows):
         return []
     count, tasks = len(pc.unique(rows["row_id"])), sorted(rows["task"].unique().to_pylist())
